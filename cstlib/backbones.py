@@ -1,0 +1,274 @@
+"""Frozen backbones behind one function: images in, `Tokens` of every layer out.
+
+Equations 1-2 read the class and patch tokens of all layers, equation 9 the queries
+and keys of the last block. A backbone knows nothing of episodes, and never changes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from cstlib.backbone_weights import (
+    download_weights,
+    load_vit_weights,
+    local_weights,
+    random_weights,
+    read_vit_weights,
+    shipped_weights,
+    weights_notes,
+)
+from cstlib.errors import CstlibError
+from cstlib.paths import WEIGHTS
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass
+class Tokens:
+    """What a frozen backbone says about a batch of B images.
+
+    Attributes:
+        cls: for each of the L layers, B x C class tokens.
+        patches: for each layer, B x N x C patch tokens, row by row from the top left.
+            Both come after the final LayerNorm.
+        grids: for each layer, the (h, w) of its patches; N = h w.
+        heads: M, the heads that a token's C channels split into.
+        attn_q: last block's queries, B x M x (1+N) x d, the class token's first. A
+            cache may keep the class token's alone: B x M x 1 x d.
+        attn_k: last block's keys, B x M x (1+N) x d, likewise.
+    """
+
+    cls: list[Tensor]
+    patches: list[Tensor]
+    grids: list[tuple[int, int]]
+    heads: int
+    attn_q: Tensor
+    attn_k: Tensor
+
+    @property
+    def batch_size(self) -> int:
+        return self.attn_k.shape[0]
+
+    def __getitem__(self, index: int | slice | list[int] | Tensor) -> Tokens:
+        """Choose images. The batch axis stays, also for a single number."""
+        if isinstance(index, int):
+            index = range(self.batch_size)[index]  # IndexError ends a for loop
+            index = slice(index, index + 1)
+        return self._map(lambda tensor: tensor[index])
+
+    def to(self, *args, **kwargs) -> Tokens:
+        """As `torch.Tensor.to`: another device or number type."""
+        return self._map(lambda tensor: tensor.to(*args, **kwargs))
+
+    @staticmethod
+    def cat(parts: Iterable[Tokens]) -> Tokens:
+        """Join batches of the same backbone."""
+        parts = list(parts)
+        return replace(
+            parts[0],
+            cls=[torch.cat(layer) for layer in zip(*(p.cls for p in parts))],
+            patches=[torch.cat(layer) for layer in zip(*(p.patches for p in parts))],
+            attn_q=torch.cat([p.attn_q for p in parts]),
+            attn_k=torch.cat([p.attn_k for p in parts]),
+        )
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Tokens:
+        return replace(
+            self,
+            cls=[function(tensor) for tensor in self.cls],
+            patches=[function(tensor) for tensor in self.patches],
+            attn_q=function(self.attn_q),
+            attn_k=function(self.attn_k),
+        )
+
+
+class Backbone(nn.Module):
+    """A frozen ViT that normalises images by itself and returns `Tokens`.
+
+    Attributes:
+        name: its entry in `BACKBONES`.
+        image_size, patch_size: pixels; images are square.
+        threshold: of equation 11, the one that goes with these weights.
+    """
+
+    def __init__(
+        self, name: str, vit: VisionTransformer, spec: BackboneSpec, threshold: float
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.image_size = spec.image_size
+        self.patch_size = vit.patch_embed.patch_size[0]
+        self.threshold = threshold
+        self.vit = vit.requires_grad_(False)
+        self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1))
+        self.eval()
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Stay in evaluation mode, also inside a model that is being trained."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tokens:
+        """Tokens of B x 3 x S x S images with values in [0, 1].
+
+        Raises:
+            CstlibError: the images are not of this backbone's size.
+        """
+        self._check(images)
+        qkv: list[Tensor] = []
+        hook = self.vit.blocks[-1].attn.qkv.register_forward_hook(
+            lambda module, inputs, output: qkv.append(output)
+        )
+        try:
+            layers = self.vit.forward_intermediates(
+                (images - self.mean) / self.std,
+                indices=len(self.vit.blocks),
+                return_prefix_tokens=True,
+                norm=True,
+                output_fmt="NLC",
+                intermediates_only=True,
+            )
+        finally:
+            hook.remove()
+        heads = self.vit.blocks[-1].attn.num_heads
+        q, k, _ = qkv[0].unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        return Tokens(
+            cls=[prefix[:, 0] for _, prefix in layers],  # L times B x C
+            patches=[patches for patches, _ in layers],  # L times B x N x C
+            grids=[tuple(self.vit.patch_embed.grid_size)] * len(layers),
+            heads=heads,
+            attn_q=q.contiguous(),  # B x M x (1+N) x d
+            attn_k=k.contiguous(),
+        )
+
+    def _check(self, images: Tensor) -> None:
+        size = self.image_size
+        if images.ndim != 4 or tuple(images.shape[1:]) != (3, size, size):
+            raise CstlibError(
+                f"{self.name} looks at images of B x 3 x {size} x {size}, not "
+                f"{' x '.join(map(str, images.shape))}: resize them first."
+            )
+
+
+def mini_vit(multi_size: bool = False) -> VisionTransformer:
+    """The course's small ViT: 96-pixel images, 12 x 12 tokens, 12 blocks of 6 heads.
+
+    Twelve blocks of six heads give the same 72 correlation channels as ViT-S/8, so
+    the learner on top is exactly the published one. Xavier initialisation ("jax" in
+    timm), because DINO's standard deviation of 0.02 is too small at width 96.
+
+    Args:
+        multi_size: accept images of any multiple of 8 pixels, with interpolated
+            position embeddings (pre-training looks at small crops).
+    """
+    return VisionTransformer(
+        img_size=96,
+        patch_size=8,
+        embed_dim=96,
+        depth=12,
+        num_heads=6,
+        mlp_ratio=4.0,
+        num_classes=0,
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
+        weight_init="jax",
+        dynamic_img_size=multi_size,
+    )
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """An entry of `BACKBONES`: which network, and where its weights come from.
+
+    Attributes:
+        source: "package" (a file in ``cstlib/weights``, with its SHA-256), "seed"
+            (random numbers), "hub" (timm downloads them) or an address to fetch by
+            hand.
+        architecture: timm's name; empty for `mini_vit`.
+        image_size: S, in pixels; position embeddings are interpolated to it.
+        threshold: of the pseudo-masks, where the weights' JSON names none.
+    """
+
+    source: str
+    architecture: str = ""
+    image_size: int = 96
+    threshold: float = 0.4
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+
+    def build(self) -> VisionTransformer:
+        """The network on torch's "meta" device: shapes only, no numbers at all.
+
+        So no weight can be left at random by mistake, and nobody's random stream
+        moves.
+        """
+        with torch.device("meta"):
+            if not self.architecture:
+                return mini_vit()
+            return timm.create_model(
+                self.architecture, img_size=self.image_size, num_classes=0
+            )
+
+
+DINO_FILES = "https://dl.fbaipublicfiles.com/dino"
+BACKBONES: dict[str, BackboneSpec] = {
+    "dino-mini": BackboneSpec("package"),
+    "supervised-mini": BackboneSpec("package"),
+    "random-mini": BackboneSpec("seed"),
+    "dino-vits8": BackboneSpec("hub", "vit_small_patch8_224.dino", 400),
+    "dino-vits16": BackboneSpec("hub", "vit_small_patch16_224.dino", 400),
+    # The weights behind the paper's numbers, an earlier state of dino-vits8's.
+    "dino-vits8-300ep": BackboneSpec(
+        f"{DINO_FILES}/dino_deitsmall8_300ep_pretrain/"
+        "dino_deitsmall8_300ep_pretrain.pth",
+        "vit_small_patch8_224.dino",
+        400,
+    ),
+}
+
+
+def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
+    """Build a frozen backbone with its weights.
+
+    Without ``weights``, a file ``<name>.safetensors``, ``.pth`` or ``.pt`` in
+    ``<data home>/weights`` comes before a download.
+
+    Args:
+        name: one of `BACKBONES`.
+        weights: a file to read instead: safetensors or a torch checkpoint, with
+            timm's or DINO's own names.
+
+    Raises:
+        CstlibError: no such backbone; its weights are missing, damaged or of another
+            network.
+    """
+    if name not in BACKBONES:
+        raise CstlibError(f"No backbone {name!r}: choose among {', '.join(BACKBONES)}.")
+    spec = BACKBONES[name]
+    vit = spec.build()
+    path = Path(weights) if weights is not None else _weights_file(name, spec.source)
+    if path is not None:
+        state = read_vit_weights(path)
+    elif spec.source == "seed":
+        state = random_weights(vit)
+    else:
+        state = download_weights(name, spec.source, spec.architecture)
+    load_vit_weights(vit, state, origin=str(path or name))
+    notes = weights_notes(path or WEIGHTS / f"{name}.safetensors")
+    return Backbone(name, vit, spec, float(notes.get("threshold", spec.threshold)))
+
+
+def _weights_file(name: str, source: str) -> Path | None:
+    """The file of a backbone's weights on this machine, if it has one."""
+    if source == "seed":
+        return None
+    return shipped_weights(name) if source == "package" else local_weights(name)

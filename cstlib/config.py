@@ -1,0 +1,93 @@
+"""What to train: every choice of a run in one place, with the paper's values."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any
+
+from cstlib.errors import CstlibError
+from cstlib.evaluation import PRECISIONS
+from cstlib.supervision import check_supervision, default_source
+
+SELECTORS = ("miou", "er", "last")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """What to train, to the paper's values.
+
+    Training is always 1-way 1-shot. Episodes are counted, not epochs: the paper's
+    2,000 epochs are as many walks through the list. Empty fields stand for what goes
+    with the others: the world's own backbone, the supervision's own mask source.
+
+    Raises:
+        CstlibError: a value makes no sense, or two do not go together.
+    """
+
+    data: str = "mini"
+    fold: int = 0
+    supervision: str = "image"
+    mask_source: str = ""
+    backbone: str = ""
+    learner: str = "cst"
+    episodes: int = 6000
+    seed: int = 0
+    batch_size: int = 12
+    learning_rate: float = 1e-3
+    lam: float = 0.1  # weight of the classification loss, equation 5
+    precision: str = "fp32"
+    validate_every: int = 1200  # episodes
+    validation_episodes: int = 200
+    select_by: str = "miou"
+
+    def __post_init__(self) -> None:
+        if not self.mask_source:
+            source = default_source(self.supervision)
+            object.__setattr__(self, "mask_source", source)
+        check_supervision(self.supervision, self.mask_source)
+        for name, least in (
+            ("episodes", 1),
+            ("batch_size", 1),
+            ("validate_every", 1),
+            ("validation_episodes", 1),
+            ("seed", 0),
+            ("lam", 0),
+        ):
+            value = getattr(self, name)
+            if not value >= least or math.isinf(value):
+                raise CstlibError(
+                    f"Training with {option(name)} {value} is not possible: "
+                    f"give {least} or more."
+                )
+        if self.seed >= 2**32:
+            raise CstlibError(
+                f"The seed {self.seed} is too large: give one below {2**32}."
+            )
+        if not 0 < self.learning_rate < math.inf:
+            raise CstlibError(
+                f"Training with {option('learning_rate')} {self.learning_rate} is not "
+                "possible: give a number above 0, like 0.001."
+            )
+        for name, choices in (("precision", PRECISIONS), ("select_by", SELECTORS)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise CstlibError(
+                    f"There is no {option(name)} {value!r}: choose one of "
+                    f"{', '.join(choices)}."
+                )
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> TrainConfig:
+        """The configuration that `asdict` wrote; unknown fields are left out."""
+        known = cls.field_names()
+        return cls(**{k: v for k, v in content.items() if k in known})
+
+    @classmethod
+    def field_names(cls) -> list[str]:
+        return [field.name for field in fields(cls)]
+
+
+def option(name: str) -> str:
+    """The command line's name for a field: ``batch_size`` -> ``--batch-size``."""
+    return "--" + {"learning_rate": "lr"}.get(name, name.replace("_", "-"))

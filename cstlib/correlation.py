@@ -1,0 +1,98 @@
+"""Correlation tokens: how alike are query and support, head by head (section 3.1).
+
+The only thing the learner ever sees of the images. It knows similarities, not what
+is similar, which is why it carries over to classes that it was not trained on.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cstlib.backbones import Tokens
+from cstlib.errors import CstlibError
+
+SUPPORT_GRID = 12
+
+
+@torch.no_grad()
+def correlate(
+    query_tokens: Tokens,
+    support_tokens: Tokens,
+    support_grid: int = SUPPORT_GRID,
+    heads: int | None = None,
+) -> Tensor:
+    """Equations (1)-(2): cosines of every query patch with every support token.
+
+    C[l m, q, 0] = cos(t_q, t_s,cls) and C[l m, q, 1 + s] = cos(t_q, t_s) for layer l
+    and head m, over the head's channels only. Nothing is clamped at 0, and the
+    query's class token takes no part.
+
+    Args:
+        query_tokens, support_tokens: batches of B; one with a single image serves all
+            images of the other.
+        support_grid: side to which the support's patch tokens are resized: 12, for
+            every backbone and input of the paper.
+        heads: M of the backbone if None; 1 is the single-head ablation.
+
+    Returns:
+        B x (L M) x N x (1 + S): the channel of layer l and head m is l M + m, N are
+        the query's patches, S = 144 the support's; the support's class token is first.
+
+    Raises:
+        CstlibError: the two batches differ in size, or C is no multiple of ``heads``.
+    """
+    heads = query_tokens.heads if heads is None else heads
+    _check(query_tokens, support_tokens, heads)
+    grid = max(query_tokens.grids)  # a CNN's maps differ; a ViT's are all alike
+    layers = []
+    for layer, cls in enumerate(support_tokens.cls):
+        query = resize_patches(
+            query_tokens.patches[layer], query_tokens.grids[layer], grid
+        )
+        support = resize_patches(
+            support_tokens.patches[layer],
+            support_tokens.grids[layer],
+            (support_grid, support_grid),
+        )
+        support = torch.cat([cls[:, None], support], dim=1)  # B x (1+S) x C
+        query = split_heads(query, heads)  # B x M x N x d
+        support = split_heads(support, heads)  # B x M x (1+S) x d
+        layers.append(query @ support.transpose(2, 3))  # B x M x N x (1+S)
+    return torch.cat(layers, dim=1)  # B x (L M) x N x (1+S)
+
+
+def resize_patches(
+    patches: Tensor, grid: tuple[int, int], target: tuple[int, int]
+) -> Tensor:
+    """Bilinear resize of patch tokens: B x (h w) x C -> B x (h' w') x C.
+
+    Between the final LayerNorm and the split into heads, as in the release. A target
+    equal to the grid changes nothing.
+    """
+    if grid == target:
+        return patches
+    maps = patches.unflatten(1, grid).permute(0, 3, 1, 2)  # B x C x h x w
+    maps = F.interpolate(maps, target, mode="bilinear", align_corners=True)
+    return maps.flatten(2).transpose(1, 2)  # B x (h' w') x C
+
+
+def split_heads(tokens: Tensor, heads: int) -> Tensor:
+    """Unit vectors, one for each head: B x N x C -> B x M x N x d, with d = C / M."""
+    return F.normalize(tokens.unflatten(2, (heads, -1)), dim=-1).transpose(1, 2)
+
+
+def _check(query: Tokens, support: Tokens, heads: int) -> None:
+    sizes = {query.batch_size, support.batch_size} - {1}
+    if len(sizes) > 1:
+        raise CstlibError(
+            f"{query.batch_size} query and {support.batch_size} support images cannot "
+            "be paired: pass batches of one size, or a single image."
+        )
+    widths = {cls.shape[1] for cls in support.cls}
+    if any(width % heads for width in widths):
+        raise CstlibError(
+            f"Tokens of {min(widths)} channels cannot be split into {heads} heads: "
+            "choose a divisor."
+        )

@@ -1,0 +1,121 @@
+"""``python -m cstlib evaluate``: a checkpoint, the protocol, a table."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from cstlib import files, records
+from cstlib.backbones import load_backbone
+from cstlib.baselines import load_learner
+from cstlib.evaluation import PRECISIONS, evaluate_both, protocol_plans
+from cstlib.features import Features, open_features, pick_device
+from cstlib.supervision import (
+    KINDS,
+    SOURCES,
+    check_supervision,
+    default_source,
+    make_supervision,
+)
+from cstlib.worlds import load_world
+
+
+def add_parser(subparsers) -> None:
+    """The command ``python -m cstlib evaluate``."""
+    parser = subparsers.add_parser(
+        "evaluate",
+        help="measure a checkpoint by the protocol",
+        description="ER, mIoU, FB-IoU and per-class IoU on the fixed test episodes. "
+        "What is not given is taken from the checkpoint.",
+    )
+    add = parser.add_argument
+    add("--checkpoint", type=Path, required=True, help="best.pt, or the authors' file")
+    add("--way", type=int, default=1, help="N, classes of an episode (1)")
+    add("--shot", type=int, default=1, help="K, support images of a class (1)")
+    add("--episodes", type=int, default=1000, help="test episodes (1000)")
+    add("--data", help="world: mini, pascal or coco")
+    add("--fold", type=int, help="fold of held-out classes (the one held out)")
+    add("--supervision", choices=KINDS, help="pixel: true support masks are given")
+    add("--mask-source", choices=SOURCES, help="of image-level supervision")
+    add("--backbone", help="name of the frozen backbone")
+    add("--precision", choices=PRECISIONS, default="fp32", help="of the learner (fp32)")
+    add("--device", help="cpu, cuda, ... (a GPU if there is one)")
+    add("--json", type=Path, help="file for the figures")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure as asked; print a table, and write it as JSON if a file is named."""
+    with contextlib.ExitStack() as stack:
+        # Claimed now: a folder that cannot be written is no news for afterwards.
+        path = stack.enter_context(files.replacing(args.json)) if args.json else None
+        content = _measure(args)
+        if path:
+            files.write_json(path, content)
+    return 0
+
+
+def _measure(args: argparse.Namespace) -> dict[str, Any]:
+    """Run the evaluation, print its table, and describe it."""
+    began = time.perf_counter()
+    saved = load_learner(args.checkpoint)
+    config = dict(saved.config)
+    if args.supervision and args.supervision != config.get("supervision"):
+        config.pop("mask_source", None)
+    asked = ("data", "fold", "supervision", "mask_source", "backbone")
+    config.update({k: getattr(args, k) for k in asked if getattr(args, k) is not None})
+    kind = config.get("supervision", "image")
+    source = config.get("mask_source") or default_source(kind)
+    check_supervision(kind, source)
+    world = load_world(config.get("data"))
+    fold = config.get("fold", 0)
+    dataset = world.dataset(fold, "val")
+    # Whatever can be refused is refused before features are computed.
+    protocol_plans(dataset, args.way, args.shot, args.episodes)
+    device = pick_device(args.device)
+    backbone = load_backbone(config.get("backbone") or world.backbone)
+    probe = Features(backbone, dataset.image, device)
+    learner = saved.for_channels(probe.channels, backbone.name).to(device)
+    features = open_features(world, backbone, device)
+    if saved.config.get("fold", fold) != fold:
+        print(
+            f"cstlib: note: fold {saved.config['fold']} was held out in training, so "
+            f"the classes of fold {fold} are not new to this learner.",
+            file=sys.stderr,
+        )
+    supervision = make_supervision(kind, source, world, dataset, features)
+    found = evaluate_both(
+        learner,
+        dataset,
+        features,
+        supervision,
+        args.way,
+        args.shot,
+        args.episodes,
+        args.precision,
+        progress=True,
+    )
+    metrics = {void: m.as_dict() for void, m in found.items()}
+    print(
+        f"{world.name}, fold {fold}, {args.way}-way {args.shot}-shot, "
+        f"{args.episodes} episodes, supervision {kind} ({source} masks), times 100:"
+    )
+    print(records.metrics_table(metrics, world.class_names))
+    return {
+        "kind": "evaluate",
+        "command": records.command_line("evaluate", args.argv),
+        "config": {**config, "supervision": kind, "mask_source": source},
+        "fold": fold,
+        "way": args.way,
+        "shot": args.shot,
+        "episodes": args.episodes,
+        "precision": args.precision,
+        "device": records.describe_device(features.device),
+        "versions": records.versions(),
+        "duration_s": round(time.perf_counter() - began, 1),
+        "metrics": metrics,
+    }

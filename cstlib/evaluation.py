@@ -1,0 +1,217 @@
+"""Measure predictions by the benchmark's protocol: 1,000 fixed test episodes.
+
+Model selection and test use the same episodes of the same held-out classes in all
+this literature; whoever compares with published tables does so too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from cstlib.correlation import correlate
+from cstlib.cst import Prediction, combine
+from cstlib.data.episode import EpisodePlan
+from cstlib.data.voc import VocDataset
+from cstlib.errors import CstlibError
+from cstlib.features import Features
+from cstlib.metrics import VOID_WAYS, Meter, Metrics
+from cstlib.supervision import Supervision, measuring_mask
+
+Predictor = Callable[[Sequence[EpisodePlan]], list[Prediction]]
+PRECISIONS = ("fp32", "bf16")
+
+# Pairs of a query and a support image that go through the learner at once: on a CPU
+# few enough for the memory of a step to be used again by the next, on a GPU many.
+PAIRS = {"cpu": 4}
+PAIRS_ELSEWHERE = 48
+# Pairs that a predictor is handed at once, in whole episodes.
+HANDED = 24
+
+
+def pairs_at_once(features: Features) -> int:
+    """How many pairs to give the learner at once on the features' device."""
+    return PAIRS.get(features.device.type, PAIRS_ELSEWHERE)
+
+
+def forward_pairs(
+    learner: nn.Module,
+    features: Features,
+    queries: list[str],
+    supports: list[str],
+    masks: Tensor | None,
+    precision: str = "fp32",
+) -> tuple[Tensor, Tensor]:
+    """Run the learner on B pairs of images, given by name.
+
+    Args:
+        masks: B x S x S support masks, or None to leave the attention unmasked.
+        precision: "fp32", or "bf16" for automatic mixed precision.
+
+    Returns:
+        Float32 class logits B x 2 and mask logits B x 2 x h x w.
+    """
+    with torch.no_grad():
+        correlation = correlate(features.tokens(queries), features.tokens(supports))
+    with torch.autocast(
+        features.device.type, torch.bfloat16, enabled=precision == "bf16"
+    ):
+        class_logits, mask_logits = learner(correlation, masks, features.grid)
+    return class_logits.float(), mask_logits.float()
+
+
+def predict(
+    learner: nn.Module,
+    dataset: VocDataset,
+    features: Features,
+    supervision: Supervision,
+    plans: Sequence[EpisodePlan],
+    precision: str = "fp32",
+) -> list[Prediction]:
+    """Classify and segment the queries of N-way K-shot episodes (equation 8).
+
+    Every class and shot is run on its own; maps are brought to each query's original
+    size; probabilities are averaged over the shots (`cstlib.cst.combine`).
+    """
+    pairs = [
+        (plan, name) for plan in plans for names in plan.supports for name in names
+    ]
+    masks = supervision.support_masks(plans)
+    class_probs, mask_logits = [], []
+    at_once = pairs_at_once(features)
+    with torch.inference_mode():
+        for start in range(0, len(pairs), at_once):
+            chunk = slice(start, start + at_once)
+            class_logits, maps = forward_pairs(
+                learner,
+                features,
+                [plan.query for plan, _ in pairs[chunk]],
+                [name for _, name in pairs[chunk]],
+                None if masks is None else masks[chunk],
+                precision,
+            )
+            class_probs.append(class_logits.softmax(1)[:, 1])
+            mask_logits.append(maps)
+        class_prob, maps = torch.cat(class_probs), torch.cat(mask_logits)
+        found, start = [], 0
+        for plan in plans:
+            end = start + plan.way * plan.shot
+            size = dataset.original_size(plan.query)
+            # Up first, then softmax: as the loss does in training.
+            full = F.interpolate(
+                maps[start:end], size, mode="bilinear", align_corners=True
+            )
+            fg_prob = full.softmax(1)[:, 1]
+            shape = (plan.way, plan.shot)
+            found.append(
+                combine(class_prob[start:end].view(shape), fg_prob.view(*shape, *size))
+            )
+            start = end
+    return found
+
+
+def measure(
+    predictor: Predictor,
+    dataset: VocDataset,
+    way: int = 1,
+    shot: int = 1,
+    episodes: int = 1000,
+    void: str = "background",
+    progress: bool = False,
+) -> Meter:
+    """Run the first ``episodes`` test episodes through a predictor.
+
+    Args:
+        predictor: a few plans -> predictions, labels at the queries' original sizes.
+
+    Raises:
+        CstlibError: a number makes no sense, or the data lack the images needed.
+    """
+    plans = iter(protocol_plans(dataset, way, shot, episodes))
+    meter = Meter(dataset.classes, void)
+    batch = max(1, HANDED // max(1, way * shot))
+    bar = tqdm(total=episodes, desc="evaluate", unit="ep", disable=not progress)
+    with bar:
+        while group := list(islice(plans, batch)):
+            for plan, prediction in zip(group, predictor(group)):
+                meter.update(
+                    prediction.label,
+                    prediction.presence,
+                    measuring_mask(dataset, plan),
+                    dataset.presence(plan),
+                    plan.support_classes,
+                )
+            bar.update(len(group))
+            if progress:
+                now = meter.metrics()
+                bar.set_postfix_str(
+                    f"ER {100 * now.exact_ratio:.1f} mIoU {100 * now.miou:.1f}"
+                )
+    return meter
+
+
+def evaluate(
+    learner: nn.Module,
+    dataset: VocDataset,
+    features: Features,
+    supervision: Supervision,
+    way: int = 1,
+    shot: int = 1,
+    episodes: int = 1000,
+    void: str = "background",
+    precision: str = "fp32",
+    progress: bool = False,
+) -> Metrics:
+    """ER, mIoU and FB-IoU of a learner on the first ``episodes`` test episodes.
+
+    ``supervision`` belongs to ``dataset`` and gives the support masks: the true ones
+    for a learner of pixel-level training, else pseudo-masks of equations 9-11. Void
+    pixels count as background, as in the release, unless ``void`` is "ignore".
+    """
+    parts = (learner, dataset, features, supervision)
+    return evaluate_both(*parts, way, shot, episodes, precision, progress)[void]
+
+
+def evaluate_both(
+    learner: nn.Module,
+    dataset: VocDataset,
+    features: Features,
+    supervision: Supervision,
+    way: int = 1,
+    shot: int = 1,
+    episodes: int = 1000,
+    precision: str = "fp32",
+    progress: bool = False,
+) -> dict[str, Metrics]:
+    """As `evaluate`, under both treatments of void: "background" and "ignore"."""
+
+    def predictor(plans: Sequence[EpisodePlan]) -> list[Prediction]:
+        return predict(learner, dataset, features, supervision, plans, precision)
+
+    was_training = learner.training
+    learner.eval()
+    try:
+        meter = measure(predictor, dataset, way, shot, episodes, progress=progress)
+    finally:
+        learner.train(was_training)
+    return {void: meter.metrics(void) for void in VOID_WAYS}
+
+
+def protocol_plans(
+    dataset: VocDataset, way: int, shot: int, episodes: int
+) -> list[EpisodePlan]:
+    """The first ``episodes`` test episodes by name, drawn before anything is computed.
+
+    Raises:
+        CstlibError: a number makes no sense, or a class has too few images.
+    """
+    if episodes < 1:
+        raise CstlibError(
+            f"Measuring on {episodes} episodes is not possible: give 1 or more."
+        )
+    return [dataset.plan(index, way, shot) for index in range(episodes)]

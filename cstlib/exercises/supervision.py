@@ -1,0 +1,138 @@
+"""Exercises on what a learner may be told (notebooks 05 and 06)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from numpy.random import RandomState
+
+from cstlib.exercises import Exercise
+
+
+def _image_level_target(masks, presence):
+    rows = [m if bool(p) else torch.zeros_like(m) for m, p in zip(masks, presence)]
+    return torch.stack(rows)
+
+
+def _masks_and_labels(random: RandomState):
+    for batch, side in ((4, 6), (12, 9)):
+        masks = torch.from_numpy(random.rand(batch, side, side) < 0.4)
+        presence = torch.from_numpy(random.rand(batch) < 0.5)
+        presence[0], presence[1] = True, False
+        yield masks, presence
+
+
+def _class_score_loss(mask_logits, presence):
+    total = 0.0
+    for maps, present in zip(mask_logits, presence):
+        absent_score, present_score = (float(m.double().mean()) for m in maps)
+        scores = torch.tensor([absent_score, present_score], dtype=torch.float64)
+        total -= float(scores.log_softmax(0)[int(present)])
+    return total / len(mask_logits)
+
+
+def _logits_and_labels(random: RandomState):
+    for batch, side in ((3, 4), (8, 6)):
+        logits = torch.from_numpy(3 * random.standard_normal((batch, 2, side, side)))
+        yield logits.float(), torch.from_numpy(random.rand(batch) < 0.5)
+
+
+def _masked_subset(names, fraction):
+    count = math.floor(fraction * len(names) + 0.5)
+    return sorted(names)[: max(1, count)]
+
+
+def _names(random: RandomState):
+    for count, fraction in ((40, 0.05), (97, 0.1), (30, 0.01), (64, 0.5)):
+        yield [f"img_{i:05d}" for i in random.permutation(9000)[:count]], fraction
+
+
+def _parameters(heads, width):
+    return (9 * heads + 1) * width + (9 * width + 1) * width + 9 * width + 1
+
+
+EXERCISES = [
+    Exercise(
+        name="image-level-target",
+        task="return the query's pseudo-masks (B x S x S bool), emptied where the "
+        "image-level label (presence, B bool) says that the class is absent.",
+        reference=_image_level_target,
+        inputs=_masks_and_labels,
+        mistakes={
+            "the pseudo-masks are as before: where the class is absent they must be "
+            "empty, whatever the attention says": lambda m, p: m,
+            "you empty the masks of the images that do show the class": (
+                lambda m, p: m & ~p[:, None, None]
+            ),
+            "you fill the whole image where the class is present: that is the "
+            "all-foreground control, the pseudo-mask got lost": (
+                lambda m, p: p[:, None, None].expand_as(m)
+            ),
+        },
+        praise="All that a label can tell about pixels is that there are none.",
+    ),
+    Exercise(
+        name="class-score-loss",
+        task="average the mask logits (B x 2 x h x w) over the image, then return the "
+        "cross-entropy of the two averages against presence (B bool).",
+        reference=_class_score_loss,
+        inputs=_logits_and_labels,
+        mistakes={
+            "you averaged probabilities; average the logits, then take the softmax": (
+                lambda m, p: F.nll_loss(m.softmax(1).mean((2, 3)).log(), p.long())
+            ),
+            "you summed over the image; an average does not grow with its size": (
+                lambda m, p: F.cross_entropy(m.sum((2, 3)), p.long())
+            ),
+            "you took the cross-entropy at every pixel: that would call each pixel of "
+            "an image with the class foreground": lambda m, p: F.cross_entropy(
+                m, p.long()[:, None, None].expand(-1, *m.shape[2:])
+            ),
+        },
+        praise="Nothing in this loss says where the class is: hence the x rows.",
+    ),
+    Exercise(
+        name="masked-subset",
+        task="return the first `fraction` of the names in order of their names "
+        "(rounded, at least one).",
+        reference=_masked_subset,
+        inputs=_names,
+        mistakes={
+            "you took the first of the list as it is: sort by name before": (
+                lambda n, f: n[: max(1, round(f * len(n)))]
+            ),
+            "you took the last names; the first are wanted": (
+                lambda n, f: sorted(n)[-max(1, round(f * len(n))) :]
+            ),
+            "a small fraction of a short list must still give one name": (
+                lambda n, f: sorted(n)[: round(f * len(n))]
+            ),
+            "you cut off the fraction's rest; round to the nearest number": (
+                lambda n, f: sorted(n)[: max(1, int(f * len(n)))]
+            ),
+        },
+        praise="Names know nothing of content, so this is as good as a random draw.",
+    ),
+    Exercise(
+        name="enhancer-parameters",
+        task="return the number of parameters of three 3x3 convolutions "
+        "heads -> width -> width -> 1, biases included.",
+        reference=_parameters,
+        inputs=lambda random: [(6, 128), (12, 64), (1, 16)],
+        mistakes={
+            "the biases are missing: one for each output channel": (
+                lambda h, w: 9 * (h * w + w * w + w)
+            ),
+            "a 3x3 kernel has nine weights for each pair of channels, not one": (
+                lambda h, w: h * w + w * w + w + 2 * w + 1
+            ),
+            "there are three convolutions; you counted the first and the last": (
+                lambda h, w: (9 * h + 1) * w + 9 * w + 1
+            ),
+        },
+        tolerance=0.5,
+        praise="With 6 heads and width 128 these are the 155,777 of this enhancer.",
+    ),
+]

@@ -1,0 +1,89 @@
+"""Every figure of the course as a pure function: data in, closed figure out.
+
+from cstlib import plots
+plots.episode(episode, class_names)
+"""
+
+from cstlib.plots.correlation import (
+    layer_separation,
+    patch_view,
+    patch_view_grid,
+    query_map_rows,
+    show_map,
+    show_patch,
+)
+from cstlib.plots.grids import Panel, panels, prediction_grid
+from cstlib.plots.images import (
+    episode,
+    folds,
+    gallery,
+    iou_by_hand,
+    masks,
+    painted,
+    supervision,
+)
+from cstlib.plots.learner import (
+    fitting,
+    mask_on_its_way,
+    parameter_bars,
+    token_map_rows,
+)
+from cstlib.plots.maps import (
+    attention,
+    attention_place,
+    attention_share,
+    live_pretraining,
+    mask_steps,
+    pretraining_course,
+    pseudo_mask_rows,
+    threshold_sweep,
+    threshold_view,
+)
+from cstlib.plots.runs import (
+    against_fraction,
+    before_after,
+    beside_paper,
+    curves,
+    loss_curves,
+    results_bars,
+    training_progress,
+)
+
+__all__ = [
+    "Panel",
+    "against_fraction",
+    "attention",
+    "attention_place",
+    "attention_share",
+    "before_after",
+    "beside_paper",
+    "curves",
+    "episode",
+    "fitting",
+    "folds",
+    "gallery",
+    "iou_by_hand",
+    "layer_separation",
+    "live_pretraining",
+    "loss_curves",
+    "mask_on_its_way",
+    "mask_steps",
+    "masks",
+    "painted",
+    "panels",
+    "parameter_bars",
+    "patch_view",
+    "patch_view_grid",
+    "prediction_grid",
+    "pretraining_course",
+    "pseudo_mask_rows",
+    "query_map_rows",
+    "results_bars",
+    "show_map",
+    "show_patch",
+    "supervision",
+    "threshold_sweep",
+    "threshold_view",
+    "token_map_rows",
+    "training_progress",
+]

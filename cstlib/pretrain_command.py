@@ -1,0 +1,287 @@
+"""``python -m cstlib pretrain``: a run with checkpoints, progress and measurements.
+
+The training itself is in `cstlib.pretraining` and sees pixels only. The measurements
+on the way use masks and labels (`cstlib.probes`) and return nothing to it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from timm.layers import set_fused_attn
+from torch import nn
+from tqdm.auto import tqdm
+
+from cstlib import files, records
+from cstlib.data.mini import RENDERER_VERSION
+from cstlib.errors import CstlibError
+from cstlib.pretraining import (
+    PretrainConfig,
+    Pretraining,
+    PretrainStep,
+    pretraining_images,
+)
+from cstlib.probes import Prober, backbone_from, report
+from cstlib.worlds import load_world
+
+LOG_EVERY = 50  # steps
+CHECKPOINT_EVERY = 100
+LOG_HEADER = "step,loss,teacher_entropy,matching,images_per_s\n"
+
+
+def export(teacher: nn.Module, path: Path, notes: dict) -> None:
+    """Write weights in half precision with their notes beside them.
+
+    ``path`` is a ``.safetensors`` file; the notes go to ``.json`` and carry its
+    SHA-256, which `cstlib.backbones.load_backbone` checks.
+    """
+    half = {k: v.detach().half().contiguous() for k, v in teacher.state_dict().items()}
+    with files.replacing(path) as temporary:
+        save_file(half, temporary)
+    files.write_json(path.with_suffix(".json"), {"sha256": files.sha256(path), **notes})
+
+
+def pretrain(
+    config: PretrainConfig,
+    out: Path,
+    resume: bool = False,
+    probe_every: int = 500,
+    stop_at: int | None = None,
+    command: str = "",
+    progress: bool = True,
+) -> Path:
+    """Pre-train, with checkpoints and measurements on the way; returns the weights.
+
+    ``out`` receives ``last.pt`` (all that a resumed run needs), ``log.csv`` and, at
+    the end, ``dino-mini.safetensors`` with ``dino-mini.json``.
+
+    Args:
+        probe_every: steps between two measurements with masks and labels; 0: never.
+            They only measure: nothing of them returns to the training.
+        stop_at: end after this step, though the schedule would go on.
+
+    Raises:
+        CstlibError: ``out`` cannot be written, holds a run already and ``resume`` is
+            off, or holds no run and ``resume`` is on.
+    """
+    checkpoint, log = out / "last.pt", out / "log.csv"
+    if checkpoint.is_file() and not resume:
+        raise CstlibError(
+            f"{out} holds a run already: go on with --resume or give another --out."
+        )
+    state = _read_checkpoint(checkpoint) if resume else None
+    # On a CPU the fused attention's backward pass takes longer than all the rest.
+    set_fused_attn(False)
+    run = Pretraining(config, pretraining_images(config.images, config.seed, progress))
+    history: list[dict] = []
+    seconds = 0.0
+    if state:
+        run.restore(state["run"])
+        history, seconds = state["history"], state["seconds"]
+        _cut_log(log, run.step)
+    else:
+        files.write_text(log, LOG_HEADER)
+
+    end = min(stop_at or config.steps, config.steps)
+    probe = _Probe() if probe_every else None
+    recent: list[PretrainStep] = []
+    began = time.monotonic() - seconds
+    bar = tqdm(
+        total=end,
+        initial=run.step,
+        unit="step",
+        disable=not progress,
+        desc="pretrain",
+        mininterval=1.0,
+    )
+    with bar:
+        while run.step < end:
+            recent.append(run.advance())
+            bar.update()
+            last = run.step == end
+            if run.step % LOG_EVERY == 0 or last:
+                _log(log, recent, bar, config.batch)
+                recent.clear()
+            if probe and run.step % probe_every == 0 and not last:
+                history.append(probe(run, thorough=False))
+                bar.write(_localisation(history[-1]), file=sys.stderr)
+            if run.step % CHECKPOINT_EVERY == 0 or last:
+                seconds = time.monotonic() - began
+                state = {"run": run.state(), "history": history, "seconds": seconds}
+                with files.replacing(checkpoint) as temporary:
+                    torch.save(state, temporary)
+    if probe:
+        history.append(probe(run, thorough=True))
+    weights = out / "dino-mini.safetensors"
+    notes = {
+        "method": "DINO self-distillation, no labels, no masks",
+        # The best one for the cross map: that is the map a learner is trained on.
+        "threshold": history[-1]["cross_threshold"] if history else 0.4,
+        "renderer_version": RENDERER_VERSION,
+        "command": command,
+        "seed": config.seed,
+        "images_seen": run.step * config.batch,
+        "duration_s": round(seconds),
+        "device": records.describe_device("cpu"),
+        "versions": records.versions(),
+        "config": asdict(config),
+        "probe": history,
+    }
+    export(run.teacher, weights, notes)
+    return weights
+
+
+def _log(log: Path, steps: list[PretrainStep], bar: tqdm, batch: int) -> None:
+    """Show the latest steps' means and append them to the log."""
+    loss, entropy, matching = _means(steps)
+    bar.set_postfix_str(
+        f"loss {loss:.3f} entropy {entropy:.2f} matching {matching:.2f}"
+    )
+    speed = (bar.format_dict["rate"] or 0.0) * batch
+    with log.open("a", encoding="utf-8") as file:
+        file.write(
+            f"{steps[-1].step},{loss:.5f},{entropy:.5f},{matching:.5f},{speed:.0f}\n"
+        )
+
+
+def _localisation(figures: dict) -> str:
+    return (
+        f"step {figures['step']}: self IoU {figures['self_iou']:.3f}, "
+        f"cross IoU {figures['cross_iou']:.3f}, nearest neighbour "
+        f"{figures['nearest_neighbour']:.3f}, matching AUC {figures['matching_auc']:.3f}"
+    )
+
+
+def _means(steps: list[PretrainStep]) -> tuple[float, float, float]:
+    count = len(steps)
+    return (
+        sum(s.loss for s in steps) / count,
+        sum(s.entropy for s in steps) / count,
+        sum(s.matching for s in steps) / count,
+    )
+
+
+def _cut_log(log: Path, step: int) -> None:
+    """Drop the lines of steps that the resumed run will take again."""
+    lines = log.read_text(encoding="utf-8").splitlines()[1:] if log.is_file() else []
+    kept = [line for line in lines if int(line.split(",")[0]) <= step]
+    files.write_text(log, LOG_HEADER + "".join(f"{line}\n" for line in kept))
+
+
+def _read_checkpoint(path: Path) -> dict:
+    if not path.is_file():
+        raise CstlibError(f"There is no {path} to resume: leave out --resume.")
+    try:
+        return torch.load(path, weights_only=True)
+    except Exception as error:
+        raise CstlibError(
+            f"{path} is damaged or no checkpoint: delete it and start anew."
+        ) from error
+
+
+class _Probe:
+    """Measures the teacher now and then; all that knows masks is in `cstlib.probes`."""
+
+    def __init__(self) -> None:
+        self.world = load_world("mini")
+        self.quick = Prober(self.world, train=200, episodes=200)
+
+    def __call__(self, run: Pretraining, thorough: bool) -> dict:
+        prober = Prober(self.world) if thorough else self.quick
+        seen = run.step * run.config.batch
+        figures = prober.measure(backbone_from(run.teacher.state_dict()))
+        return {"step": run.step, "images_seen": seen, **figures}
+
+
+def add_parser(subparsers) -> None:
+    """The command ``python -m cstlib pretrain``."""
+    parser = subparsers.add_parser(
+        "pretrain", help="pre-train the miniature's backbone by self-distillation"
+    )
+    standard = PretrainConfig()
+    parser.add_argument("--out", type=Path, help="folder of the run")
+    parser.add_argument("--resume", action="store_true", help="go on with --out's run")
+    for name, what in {
+        "images": "unlabelled images to render",
+        "steps": "training steps",
+        "batch": "images a step",
+        "seed": "of images, weights and views",
+        "prototypes": "K, the teacher's vocabulary",
+        "lr": "highest learning rate",
+    }.items():
+        value = getattr(standard, name)
+        parser.add_argument(
+            f"--{name}", type=type(value), default=value, help=f"{what} ({value})"
+        )
+    parser.add_argument(
+        "--precision",
+        choices=("float32", "bf16"),
+        default=standard.precision,
+        help="bf16 is several times faster on processors that support it",
+    )
+    parser.add_argument(
+        "--probe-every",
+        type=int,
+        default=500,
+        metavar="STEPS",
+        help="measure with masks and labels this often; 0: never (500)",
+    )
+    parser.add_argument(
+        "--stop-at",
+        type=int,
+        metavar="STEP",
+        help="end after this step of the schedule (at its end)",
+    )
+    parser.add_argument(
+        "--probe",
+        metavar="WEIGHTS",
+        help="train nothing; measure a weights file or a backbone by name",
+    )
+    parser.add_argument(
+        "--supervised",
+        action="store_true",
+        help="the control twin: learn the classes from labels instead",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Pre-train, or measure weights that are there."""
+    if args.probe:
+        print(report(args.probe))
+        return 0
+    if args.out is None:
+        raise CstlibError("Say where the run's files go: --out DIR.")
+    if min(args.images, args.steps, args.batch, args.prototypes) < 1 or args.lr <= 0:
+        raise CstlibError(
+            "Pre-training needs positive --images, --steps, --batch, --prototypes "
+            "and --lr: give numbers above 0."
+        )
+    # A resumed run ends in the same weights, so the record names the whole run.
+    said = [word for word in args.argv if word != "--resume"]
+    command = records.command_line("pretrain", said)
+    config = PretrainConfig(
+        images=args.images,
+        steps=args.steps,
+        batch=args.batch,
+        seed=args.seed,
+        prototypes=args.prototypes,
+        lr=args.lr,
+        precision=args.precision,
+    )
+    if args.supervised:
+        from cstlib.supervised_twin import train_twin
+
+        weights = train_twin(config, args.out, command)
+    else:
+        weights = pretrain(
+            config, args.out, args.resume, args.probe_every, args.stop_at, command
+        )
+    print(f"The weights are in {weights}.")
+    return 0

@@ -1,0 +1,335 @@
+"""What a backbone's tokens know about the miniature: measured, never trained on.
+
+Pre-training sees pixels only; here its result meets masks and labels. Four questions:
+does the class token attend to the objects (`self_iou`), does a support's class token
+find its class in another image (`cross_iou`), do class tokens cluster by class
+(`nearest_neighbour`), and does matching patch tokens tell presence before anything is
+learnt (`matching_auc`)? Beside each stand the controls that need no learning at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cstlib.backbone_weights import load_vit_weights
+from cstlib.backbones import BACKBONES, Backbone, Tokens, load_backbone, mini_vit
+from cstlib.data.voc import VOID, VocDataset
+from cstlib.pseudo_masks import attention_map
+from cstlib.worlds import World, load_world
+
+# In the units of equation 11: (mean cosine + 1) / 2.
+THRESHOLDS = np.round(np.arange(0.30, 0.801, 0.01), 2)
+
+
+def backbone_from(state: dict[str, Tensor]) -> Backbone:
+    """A frozen miniature backbone around weights in memory."""
+    vit = mini_vit()
+    load_vit_weights(vit, state, origin="the weights in memory")
+    return Backbone("weights in memory", vit, BACKBONES["dino-mini"], 0.4)
+
+
+@dataclass
+class ProbeImages:
+    """Some images of one split with what a probe may know about them.
+
+    ``pixels`` B x 3 x H x W in [0, 1], ``masks`` B x H x W with class ids and 255.
+    """
+
+    names: list[str]
+    pixels: Tensor
+    masks: Tensor
+    single: Tensor  # B: the class of an image that shows one class, else 0
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def load_images(dataset: VocDataset, count: int | None = None) -> ProbeImages:
+    """The first ``count`` images of a dataset's split by name, with their masks."""
+    names = dataset.names[:count]
+    present = [sorted(dataset.present_classes(name)) for name in names]
+    return ProbeImages(
+        names,
+        torch.stack([dataset.image(name) for name in names]),
+        torch.stack([torch.from_numpy(dataset.mask(name)).long() for name in names]),
+        torch.tensor([ids[0] if len(ids) == 1 else 0 for ids in present]),
+    )
+
+
+@torch.inference_mode()
+def extract(backbone: Backbone, pixels: Tensor, batch: int = 50) -> Tokens:
+    """Tokens of all images, in batches."""
+    return Tokens.cat(backbone(part) for part in pixels.split(batch))
+
+
+def overlap(predicted: Tensor, truth: Tensor, counted: Tensor) -> float:
+    """Intersection over union, summed over all images, on the counted pixels only."""
+    both = (predicted & truth & counted).sum().item()
+    either = ((predicted | truth) & counted).sum().item()
+    return both / max(either, 1)
+
+
+def soft_map(image: Tokens, support: Tokens, size: tuple[int, int]) -> Tensor:
+    """Equation 11 before its threshold: B x H x W in [0, 1]."""
+    values = attention_map(image, support).mean(1)
+    small = values.unflatten(1, image.grids[-1]).unsqueeze(1)
+    large = F.interpolate(small, size=size, mode="bilinear", align_corners=True)
+    return (large.squeeze(1) + 1) / 2
+
+
+def best_threshold(maps: Tensor, truth: Tensor, counted: Tensor) -> float:
+    """The threshold of equation 11 with the highest IoU on these images."""
+    scores = [overlap(maps > t, truth, counted) for t in THRESHOLDS]
+    return float(THRESHOLDS[int(np.argmax(scores))])
+
+
+def foreground(masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Which pixels belong to any object, and which count (all but void)."""
+    return (masks > 0) & (masks != VOID), masks != VOID
+
+
+def class_pairs(images: ProbeImages, dataset: VocDataset, seed: int = 0):
+    """For each (image, listed class) another image of that class as its support.
+
+    Returns:
+        Indices of queries, indices of supports, classes: three equally long tensors.
+    """
+    random = np.random.RandomState(seed)
+    place = {name: i for i, name in enumerate(images.names)}
+    listed: dict[int, list[int]] = {}
+    for name, c in dataset.entries:
+        if name in place:
+            listed.setdefault(c, []).append(place[name])
+    rows = []
+    for c, members in sorted(listed.items()):
+        for query in members:
+            others = [m for m in members if m != query]
+            if others:
+                rows.append((query, others[random.randint(len(others))], c))
+    queries, supports, classes = torch.tensor(rows).T
+    return queries, supports, classes
+
+
+def nearest_neighbour(
+    gallery: Tensor, gallery_class: Tensor, probe: Tensor, probe_class: Tensor
+) -> float:
+    """Share of single-class images whose nearest by cosine has their class.
+
+    Features are B x C; class 0 marks images of several classes, left out.
+    """
+    keep, ask = gallery_class > 0, probe_class > 0
+    similarity = F.normalize(probe[ask], dim=1) @ F.normalize(gallery[keep], dim=1).T
+    found = gallery_class[keep][similarity.argmax(1)]
+    return (found == probe_class[ask]).float().mean().item()
+
+
+def auc(scores: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve: chance that a positive scores above a negative."""
+    order = np.argsort(scores, kind="stable")
+    _, inverse, counts = np.unique(
+        scores[order], return_inverse=True, return_counts=True
+    )
+    # Equal scores share their mean rank.
+    ends = np.cumsum(counts)
+    ranks = np.empty(len(scores))
+    ranks[order] = ((ends - counts + 1 + ends) / 2)[inverse]
+    positives = positive.sum()
+    negatives = len(positive) - positives
+    rank_sum = ranks[positive].sum() - positives * (positives + 1) / 2
+    return float(rank_sum / (positives * negatives))
+
+
+def matching_scores(patches: Tensor, masks: Tensor, episodes) -> np.ndarray:
+    """Mean, over the support object's tokens, of the best cosine to a query token.
+
+    Args:
+        patches: B x N x C, N = 12 x 12, one layer's tokens of all images.
+        masks: B x H x W class ids.
+        episodes: (query index, support index, class), one row each.
+    """
+    tokens = F.normalize(patches, dim=-1)
+    side = int(tokens.shape[1] ** 0.5)
+    scores = []
+    for query, support, c in episodes:
+        share = F.adaptive_avg_pool2d((masks[support] == c).float()[None], side)
+        owned = share.flatten() >= min(0.5, share.max().item())
+        best = (tokens[support][owned] @ tokens[query].T).amax(1)
+        scores.append(best.mean().item())
+    return np.array(scores)
+
+
+def probe_episodes(world: World, images: ProbeImages, count: int = 1000):
+    """1-way 1-shot episodes of every fold's held-out classes.
+
+    Returns:
+        One (rows of (query, support, class), presence) pair a fold.
+    """
+    place = {name: i for i, name in enumerate(images.names)}
+    folds = []
+    for fold in range(world.n_folds):
+        dataset = world.dataset(fold, "val")
+        plans = [dataset.plan(index) for index in range(count)]
+        rows = [
+            (place[p.query], place[p.supports[0][0]], p.support_classes[0])
+            for p in plans
+        ]
+        presence = np.array([dataset.presence(p)[0].item() for p in plans])
+        folds.append((rows, presence))
+    return folds
+
+
+def matching_auc(layers: list[Tensor], masks: Tensor, folds) -> list[float]:
+    """AUC of presence by training-free matching, mean over folds, one a layer."""
+    return [
+        float(np.mean([auc(matching_scores(t, masks, rows), p) for rows, p in folds]))
+        for t in layers
+    ]
+
+
+def colour_histogram(pixels: Tensor, bins: int = 6) -> Tensor:
+    """B x bins^3 square roots of joint colour frequencies: what colour alone tells."""
+    index = (pixels * bins).long().clamp(max=bins - 1)
+    flat = (index[:, 0] * bins + index[:, 1]) * bins + index[:, 2]
+    counts = [torch.bincount(row.flatten(), minlength=bins**3) for row in flat]
+    return (torch.stack(counts).float() / flat[0].numel()).sqrt()
+
+
+def pixel_patches(pixels: Tensor, patch: int = 8) -> Tensor:
+    """Raw patches in place of tokens, each less its mean: B x N x 192."""
+    columns = F.unfold(pixels, patch, stride=patch).transpose(1, 2)
+    return columns - columns.mean(-1, keepdim=True)
+
+
+class Prober:
+    """Holds the images once and measures one backbone after the other.
+
+    Thresholds are chosen on training images and then fixed; figures are of
+    validation images. Void pixels count neither way.
+    """
+
+    def __init__(
+        self, world: World, train: int | None = None, episodes: int = 1000
+    ) -> None:
+        self.world = world
+        self.train_set = all_folds(world, "trn")
+        self.val_set = all_folds(world, "val")
+        self.train = load_images(self.train_set, train)
+        self.val = load_images(self.val_set)
+        self.folds = probe_episodes(world, self.val, episodes)
+
+    def measure(self, backbone: Backbone, semantics: bool = True) -> dict:
+        """All figures of one backbone; without ``semantics`` localisation alone."""
+        train, val = (
+            extract(backbone, self.train.pixels),
+            extract(backbone, self.val.pixels),
+        )
+        size = tuple(self.val.masks.shape[-2:])
+        goal, counted = foreground(self.train.masks)
+        threshold = best_threshold(soft_map(train, train, size), goal, counted)
+        goal, counted = foreground(self.val.masks)
+        ones = torch.ones_like(goal)
+        figures: dict = {
+            "threshold": threshold,
+            "self_iou": overlap(soft_map(val, val, size) > threshold, goal, counted),
+            "self_iou_all_foreground": overlap(ones, goal, counted),
+        }
+        figures |= self._cross(train, val, size, threshold)
+        if semantics:
+            figures["nearest_neighbour"] = nearest_neighbour(
+                train.cls[-1], self.train.single, val.cls[-1], self.val.single
+            )
+            by_block = matching_auc(val.patches, self.val.masks, self.folds)
+            figures["matching_auc"] = max(by_block)
+            figures["matching_auc_by_block"] = [round(value, 4) for value in by_block]
+        return {
+            k: round(v, 4) if isinstance(v, float) else v for k, v in figures.items()
+        }
+
+    def _cross(self, train: Tokens, val: Tokens, size, own_threshold: float) -> dict:
+        """Cross pseudo-masks at the stored threshold and at one of their own."""
+        q, s, c = class_pairs(self.train, self.train_set)
+        goal = self.train.masks[q] == c[:, None, None]
+        counted = self.train.masks[q] != VOID
+        best = best_threshold(soft_map(train[q], train[s], size), goal, counted)
+        q, s, c = class_pairs(self.val, self.val_set)
+        goal = self.val.masks[q] == c[:, None, None]
+        counted = self.val.masks[q] != VOID
+        maps = soft_map(val[q], val[s], size)
+        return {
+            "cross_iou": overlap(maps > own_threshold, goal, counted),
+            "cross_threshold": best,
+            "cross_iou_at_cross_threshold": overlap(maps > best, goal, counted),
+            "cross_iou_all_foreground": overlap(torch.ones_like(goal), goal, counted),
+        }
+
+    def controls(self) -> dict:
+        """Colour histograms and raw pixel patches in the tokens' place."""
+        train, val = self.train, self.val
+        return {
+            "colour_nearest_neighbour": round(
+                nearest_neighbour(
+                    colour_histogram(train.pixels),
+                    train.single,
+                    colour_histogram(val.pixels),
+                    val.single,
+                ),
+                4,
+            ),
+            "pixel_matching_auc": round(
+                matching_auc([pixel_patches(val.pixels)], val.masks, self.folds)[0], 4
+            ),
+        }
+
+
+def report(weights: str, rivals: Sequence[str] = ("random-mini",)) -> str:
+    """Measure a backbone by name or a weights file, with its controls, as a table."""
+    prober = Prober(load_world("mini"))
+    columns: dict[str, dict] = {}
+    if weights in BACKBONES:
+        columns[weights] = prober.measure(load_backbone(weights))
+    else:
+        name = Path(weights).stem
+        columns[name] = prober.measure(load_backbone("dino-mini", weights))
+    for rival in rivals:
+        if rival not in columns:
+            columns[rival] = prober.measure(load_backbone(rival))
+    controls = prober.controls()
+    first = next(iter(columns.values()))
+    rows = [
+        ("pseudo-mask, own class token, IoU", "self_iou", "self_iou_all_foreground"),
+        ("pseudo-mask, support's token, IoU", "cross_iou", "cross_iou_all_foreground"),
+        ("nearest neighbour's class, accuracy", "nearest_neighbour", "colour"),
+        ("matching tells presence, AUC", "matching_auc", "pixels"),
+        ("threshold chosen on training images", "threshold", ""),
+    ]
+    control = {
+        "colour": f"{controls['colour_nearest_neighbour']:.3f} (colour histogram)",
+        "pixels": f"{controls['pixel_matching_auc']:.3f} (raw patches)",
+        "": "",
+    }
+    for key in ("self_iou_all_foreground", "cross_iou_all_foreground"):
+        control[key] = f"{first[key]:.3f} (all foreground)"
+    lines = [
+        "| probe | " + " | ".join(columns) + " | control |",
+        "|---" * (len(columns) + 2) + "|",
+    ]
+    for title, key, against in rows:
+        values = " | ".join(f"{figures[key]:.3f}" for figures in columns.values())
+        lines.append(f"| {title} | {values} | {control[against]} |")
+    return "\n".join(lines)
+
+
+def all_folds(world: World, split: str) -> VocDataset:
+    """A split with every class: a probe measures tokens and holds nothing out."""
+    parts = [world.dataset(fold, split) for fold in range(world.n_folds)]
+    whole = parts[0]
+    whole.entries = sorted({entry for part in parts for entry in part.entries})
+    whole.names = sorted({name for name, _ in whole.entries})
+    return whole

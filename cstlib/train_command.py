@@ -1,0 +1,137 @@
+"""``python -m cstlib train``: the options of a run, and where its results go."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from cstlib import records
+from cstlib.checkpoints import load_checkpoint
+from cstlib.config import SELECTORS, TrainConfig
+from cstlib.errors import CstlibError
+from cstlib.evaluation import PRECISIONS
+from cstlib.features import pick_device
+from cstlib.paths import data_home
+from cstlib.supervision import KINDS, SOURCES
+from cstlib.training import run_name, train
+from cstlib.worlds import load_world
+
+
+def add_parser(subparsers) -> None:
+    """The command ``python -m cstlib train``."""
+    parser = subparsers.add_parser(
+        "train",
+        help="train a learner on cached features",
+        argument_default=argparse.SUPPRESS,
+        description="Train a learner, with the paper's settings by default.",
+    )
+    d = TrainConfig()
+    add = parser.add_argument
+    add("--data", help=f"world: mini, pascal or coco ({d.data})")
+    add("--fold", type=int, help=f"fold whose classes are held out ({d.fold})")
+    add("--supervision", choices=KINDS, help=f"labels ({d.supervision})")
+    add(
+        "--mask-source",
+        choices=SOURCES,
+        help="of image-level supervision: pseudo-masks from the backbone (dino, the "
+        "default) or from random weights, none, or all foreground",
+    )
+    add("--backbone", help="name of the frozen backbone (the world's own)")
+    add("--learner", help=f"name of the learner ({d.learner})")
+    add("--episodes", type=int, help=f"training episodes in all ({d.episodes})")
+    add("--seed", type=int, help=f"of weights and order ({d.seed})")
+    add("--batch-size", type=int, help=f"episodes in a batch ({d.batch_size})")
+    add("--lr", dest="learning_rate", type=float, help=f"Adam ({d.learning_rate})")
+    add("--lam", type=float, help=f"weight of the classification loss ({d.lam})")
+    add("--precision", choices=PRECISIONS, help=f"of the learner ({d.precision})")
+    add(
+        "--validate-every",
+        type=int,
+        help=f"episodes between validations ({d.validate_every})",
+    )
+    add(
+        "--validation-episodes",
+        type=int,
+        help=f"episodes of a validation ({d.validation_episodes})",
+    )
+    add(
+        "--select-by",
+        choices=SELECTORS,
+        help=f"which validation figure chooses best.pt ({d.select_by})",
+    )
+    add("--out", type=Path, default=None, help="the run's folder (data/runs/...)")
+    add("--resume", action="store_true", default=False, help="continue the run there")
+    add(
+        "--overwrite",
+        action="store_true",
+        default=False,
+        help="start anew although the folder holds a run",
+    )
+    add(
+        "--test-episodes",
+        type=int,
+        default=1000,
+        help="episodes of the test at the end (1000; 0 for none)",
+    )
+    add(
+        "--record",
+        action="store_true",
+        default=False,
+        help="keep the record in data/results too, where notebooks list it",
+    )
+    add("--device", default=None, help="cpu, cuda, ... (a GPU if there is one)")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train as asked, print the figures, and keep the record beside the checkpoints."""
+    given = {k: v for k, v in vars(args).items() if k in TrainConfig.field_names()}
+    if args.test_episodes < 0:
+        raise CstlibError(
+            f"A test of {args.test_episodes} episodes is not possible: give 1 or more, "
+            "or 0 for no test."
+        )
+    device = pick_device(args.device)
+    if args.resume and args.out and (args.out / "last.pt").is_file():
+        # What is not said again stays as it was.
+        before = load_checkpoint(args.out / "last.pt")["config"]
+        if given.get("supervision", before["supervision"]) != before["supervision"]:
+            del before["mask_source"]
+        given = {**before, **given}
+    config = TrainConfig.from_dict(given)
+    world = load_world(config.data)
+    config = replace(config, backbone=config.backbone or world.backbone)
+    out = args.out or data_home() / "runs" / run_name(config)
+    try:
+        record = train(
+            config,
+            out,
+            args.resume,
+            args.overwrite,
+            world,
+            device=device,
+            test_episodes=args.test_episodes,
+            command=records.command_line("train", args.argv),
+        )
+    except KeyboardInterrupt:
+        if (Path(out) / "last.pt").is_file():
+            print(
+                f"Stopped and saved: continue with the same command and --resume "
+                f"(folder {out}).",
+                file=sys.stderr,
+            )
+        raise
+    # Only when asked: stored notebooks and the README list what lies there.
+    if args.record:
+        records.write_record(record)
+    chosen = record["selection"]
+    print(
+        f"Trained {config.episodes} episodes in {record['duration_s']:.0f} s; best.pt "
+        f"is the learner at episode {chosen['at_episode']}, chosen by {chosen['by']}."
+    )
+    if record["metrics"]:
+        print(records.metrics_table(record["metrics"], world.class_names))
+    print(f"Folder: {out}")
+    return 0
