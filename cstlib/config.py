@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from cstlib.errors import CstlibError
@@ -29,6 +29,8 @@ class TrainConfig:
     fold: int = 0
     supervision: str = "image"
     mask_source: str = ""
+    mask_fraction: float = 0.0  # of the training images, whose masks may be seen
+    test_masks: bool = False  # true support masks in testing: row (c) of Table 3
     backbone: str = ""
     learner: str = "cst"
     episodes: int = 6000
@@ -46,6 +48,12 @@ class TrainConfig:
             source = default_source(self.supervision)
             object.__setattr__(self, "mask_source", source)
         check_supervision(self.supervision, self.mask_source)
+        if (self.supervision == "mixed") != (0 < self.mask_fraction <= 1):
+            raise CstlibError(
+                f"Supervision {self.supervision} does not go with "
+                f"{option('mask_fraction')} {self.mask_fraction}: give a share between "
+                "0 and 1 (like 0.05) with mixed supervision, and none with others."
+            )
         for name, least in (
             ("episodes", 1),
             ("batch_size", 1),
@@ -82,6 +90,17 @@ class TrainConfig:
         """The configuration that `asdict` wrote; unknown fields are left out."""
         known = cls.field_names()
         return cls(**{k: v for k, v in content.items() if k in known})
+
+    def options(self) -> list[str]:
+        """The words behind ``python -m cstlib train`` that give this configuration."""
+        standard = asdict(TrainConfig()) | {
+            "mask_source": default_source(self.supervision)
+        }
+        words = ["--data", self.data, "--fold", str(self.fold)]
+        for name, value in asdict(self).items():
+            if name not in ("data", "fold") and value != standard[name]:
+                words += [option(name)] if value is True else [option(name), str(value)]
+        return words
 
     @classmethod
     def field_names(cls) -> list[str]:

@@ -17,6 +17,7 @@ from cstlib.features import Features, open_features, pick_device
 from cstlib.supervision import (
     KINDS,
     SOURCES,
+    FewMasks,
     check_supervision,
     default_source,
     make_supervision,
@@ -70,6 +71,8 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     config.update({k: getattr(args, k) for k in asked if getattr(args, k) is not None})
     kind = config.get("supervision", "image")
     source = config.get("mask_source") or default_source(kind)
+    if config.pop("test_masks", False):
+        kind, source = "pixel", "true"
     check_supervision(kind, source)
     world = load_world(config.get("data"))
     fold = config.get("fold", 0)
@@ -87,7 +90,8 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
             f"the classes of fold {fold} are not new to this learner.",
             file=sys.stderr,
         )
-    supervision = make_supervision(kind, source, world, dataset, features)
+    few = FewMasks(enhancer=saved.enhancer(features.heads, features.device))
+    supervision = make_supervision(kind, source, world, dataset, features, few)
     found = evaluate_both(
         learner,
         dataset,

@@ -53,7 +53,7 @@ class Features:
     """Tokens by image name, straight from the backbone, nothing kept.
 
     ``channels`` is L * M, the correlation's channels; ``grid`` the (h, w) of its query
-    tokens; ``threshold`` the one that goes with the backbone's pseudo-masks.
+    tokens; ``threshold`` and ``output_threshold`` go with the backbone's pseudo-masks.
     """
 
     def __init__(
@@ -68,6 +68,7 @@ class Features:
         self.backbone = backbone.to(self.device).eval()
         self.name = backbone.name
         self.threshold = backbone.threshold
+        self.output_threshold = backbone.output_threshold
         self.image_size = backbone.image_size
         self._image = image
         with torch.inference_mode():

@@ -22,6 +22,7 @@ from cstlib.checkpoints import load_learner_weights
 from cstlib.config import TrainConfig
 from cstlib.cst import cst_loss
 from cstlib.data.voc import VocDataset
+from cstlib.enhancer import fit_enhancer, masked_subset, new_enhancer, self_pairs
 from cstlib.errors import CstlibError
 from cstlib.evaluation import (
     evaluate,
@@ -31,7 +32,7 @@ from cstlib.evaluation import (
 )
 from cstlib.features import Features, open_features
 from cstlib.metrics import Meter, Metrics
-from cstlib.supervision import make_supervision
+from cstlib.supervision import FewMasks, make_supervision
 from cstlib.worlds import World, load_world
 
 # The running figures forget half of what they saw in about 35 batches.
@@ -80,6 +81,7 @@ class Run:
         learner, optimizer, features, world: what the names say.
         train_set, held_out: the fold's datasets "trn" and "val".
         supervision, held_out_supervision: what may be seen of each.
+        enhancer: of mixed supervision, trained before the learner; else None.
         position: episodes seen so far. best: a `Best`, or None before a validation.
 
     Raises:
@@ -106,10 +108,14 @@ class Run:
         self.features = features or open_features(
             self.world, config.backbone, device, progress
         )
+        few = few_masks(config, self.train_set, self.features)
+        self.enhancer = few.enhancer
         kind = (config.supervision, config.mask_source, self.world)
-        self.supervision = make_supervision(*kind, self.train_set, self.features)
+        self.supervision = make_supervision(*kind, self.train_set, self.features, few)
+        if config.test_masks:
+            kind = ("pixel", "true", self.world)
         self.held_out_supervision = make_supervision(
-            *kind, self.held_out, self.features
+            *kind, self.held_out, self.features, replace(few, names=())
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
@@ -234,6 +240,7 @@ class Run:
             "meter": self.meter.state_dict(),
             "rng": torch.get_rng_state(),
             "best": best,
+            "enhancer": self.enhancer.state_dict() if self.enhancer else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -242,6 +249,8 @@ class Run:
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.meter.load_state_dict(state["meter"])
         torch.set_rng_state(state["rng"].cpu())
+        if self.enhancer and (weights := state.get("enhancer")):
+            self.enhancer.load_state_dict(weights)
         self.position = state["position"]
         if best := state["best"]:
             metrics = Metrics.from_dict(best["metrics"])
@@ -266,6 +275,24 @@ def fit(run: Run) -> Iterator[TrainStep]:
         if done or run.position // config.validate_every > before:
             step = replace(step, validation=run.validate())
         yield step
+
+
+def few_masks(config: TrainConfig, train_set: VocDataset, features: Features):
+    """What mixed supervision may see; the enhancer is trained here, in seconds.
+
+    Returns:
+        A `FewMasks`, empty for every other supervision.
+    """
+    if config.supervision != "mixed":
+        return FewMasks()
+    names = masked_subset(train_set, config.mask_fraction)
+    if config.mask_source != "enhanced":
+        return FewMasks(tuple(names))
+    enhancer = new_enhancer(features.heads, config.seed).to(features.device)
+    pairs = self_pairs(train_set, features, names)
+    for _ in fit_enhancer(enhancer, pairs, seed=config.seed):
+        pass
+    return FewMasks(tuple(names), enhancer)
 
 
 def class_score_loss(

@@ -36,7 +36,24 @@ def add_parser(subparsers) -> None:
         "--mask-source",
         choices=SOURCES,
         help="of image-level supervision: pseudo-masks from the backbone (dino, the "
-        "default) or from random weights, none, or all foreground",
+        "default), from random or class-supervised weights, none, or all foreground",
+    )
+    add(
+        "--mask-fraction",
+        type=float,
+        help="of mixed supervision: share of the images that show their masks, like 0.05",
+    )
+    add(
+        "--no-enhancer",
+        dest="mask_source",
+        action="store_const",
+        const="dino",
+        help="of mixed supervision: leave the pseudo-masks as they are",
+    )
+    add(
+        "--test-masks",
+        action="store_true",
+        help="give true support masks in testing, as row (c) of Table 3",
     )
     add("--backbone", help="name of the frozen backbone (the world's own)")
     add("--learner", help=f"name of the learner ({d.learner})")

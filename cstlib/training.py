@@ -158,6 +158,7 @@ def _selected(run: Run) -> dict[str, Any]:
         "config": asdict(run.config),
         "in_channels": run.features.channels,
         "learner": run.best.state,
+        "enhancer": run.enhancer.state_dict() if run.enhancer else None,
         "episode": run.best.episode,
         "validation": run.best.metrics.as_dict(),
     }
@@ -208,7 +209,9 @@ def run_name(config: TrainConfig) -> str:
         config.data,
         f"fold{config.fold}",
         config.supervision,
+        f"{100 * config.mask_fraction:g}pct" if config.mask_fraction else "",
         config.mask_source if config.supervision != "pixel" else "",
+        "testmasks" if config.test_masks else "",
         config.backbone,
         config.learner if config.learner != "cst" else "",
         f"{config.episodes}ep",

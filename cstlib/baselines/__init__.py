@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from cstlib.checkpoints import (
@@ -20,6 +21,7 @@ from cstlib.checkpoints import (
     load_learner_weights,
 )
 from cstlib.cst import CST
+from cstlib.enhancer import MaskEnhancer
 from cstlib.errors import CstlibError
 
 LEARNERS: dict[str, Callable[[int], nn.Module]] = {"cst": CST}
@@ -65,6 +67,18 @@ class SavedLearner:
                 "backbone that it was trained with."
             )
         return self.learner
+
+    def enhancer(self, heads: int, device: str | torch.device) -> MaskEnhancer | None:
+        """The mask enhancer of a run under mixed supervision; None if it has none.
+
+        Raises:
+            CstlibError: it was made for another number of heads.
+        """
+        if not (weights := self.details.get("enhancer")):
+            return None
+        enhancer = MaskEnhancer(heads)
+        load_learner_weights(enhancer, weights, self.path)
+        return enhancer.to(device).eval()
 
 
 def load_learner(path: str | Path) -> SavedLearner:
