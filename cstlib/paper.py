@@ -20,9 +20,16 @@ FOLDS = "_folds"  # "miou_folds" holds the four folds behind "miou"
 # Fields of a configuration that say what was run. The data, the fold and the backbone
 # do not count: a run on the miniature has its counterpart on Pascal-5i.
 COMPARED = (
-    *("task", "supervision", "mask_source", "mask_fraction", "enhancer", "test_masks"),
-    *("learner", "heads", "correlation", "lam"),
+    "task",
+    "supervision",
+    "mask_source",
+    "learner",
+    "heads",
+    "correlation",
+    "lam",
 )
+# Where masks come from under mixed supervision takes these instead of one word.
+MIXED = ("mask_fraction", "enhancer", "test_masks")
 
 
 def rows(**wanted: Any) -> list[dict[str, Any]]:
@@ -59,7 +66,10 @@ def rows_like(config: Mapping[str, Any], **wanted: Any) -> list[dict[str, Any]]:
     defaults = _content()["defaults"]
     usual = {**defaults["data"]["pascal"], **defaults["method"]["CST"]}
     usual |= defaults["supervision"].get(config.get("supervision"), {})
-    asked = {k: v for k, v in {**usual, **config}.items() if k in COMPARED}
+    fields = set(COMPARED)
+    if config.get("supervision") == "mixed":
+        fields = fields - {"mask_source"} | set(MIXED)
+    asked = {k: v for k, v in {**usual, **config}.items() if k in fields}
     return [
         row
         for row in rows(**wanted)
