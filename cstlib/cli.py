@@ -20,6 +20,7 @@ COMMANDS = {
     "train": ("cstlib.train_command", "train a learner on cached features"),
     "evaluate": ("cstlib.evaluate_command", "measure a checkpoint by the protocol"),
     "reproduce": ("cstlib.reproduce_command", "run what is missing of a table"),
+    "paper": ("cstlib.paper_command", "print a table of the paper, with its notes"),
     "notebooks": ("cstlib.notebooks", "run the notebooks and store their outputs"),
 }
 
