@@ -17,6 +17,7 @@ from cstlib.errors import CstlibError
 Measure = tuple[int, int]  # ways N, shots K
 ONE: tuple[Measure, ...] = ((1, 1),)
 ONE_AND_TWO: tuple[Measure, ...] = ((1, 1), (2, 1))
+FIVE_SHOTS: tuple[Measure, ...] = ((1, 5), (2, 5))
 
 # Predictors that learn nothing, by name: see `cstlib.baselines.controls`.
 CONTROLS = ("foreground", "dino")
@@ -72,42 +73,35 @@ SHARES = (0.025, 0.05, 0.1)  # of the images that show their masks
 FOREGROUND_ROW = Row("everything foreground", control="foreground")
 
 
-def _without_masks(paper: dict[str, Any], **more: Any) -> tuple[Row, ...]:
-    """Rows of the methods trained on image labels alone, with no mask of any kind."""
+def _methods(names: tuple[str, ...], level: dict[str, Any], **paper: Any):
+    """A row for each of these methods at this level of supervision."""
     return tuple(
+        Row(name, {**level, "learner": name.lower()}, paper={"method": name, **paper})
+        for name in names
+    )
+
+
+DINO_ROW = Row("DINO", control="dino", paper={"method": "DINO"})
+CST_NO_MASKS = Row("CST, no pseudo-masks", NO_MASKS, paper=_paper(pseudo_masks=False))
+CST_IMAGE = Row("CST", IMAGE, paper=_paper(pseudo_masks=True))
+COCO_IMAGE = (FOREGROUND_ROW, CST_NO_MASKS, DINO_ROW, CST_IMAGE)
+IMAGE_ROWS = (
+    FOREGROUND_ROW,
+    *(
+        # The compared methods were trained so at a tenth of the learning rate.
         Row(
             f"{name}, no pseudo-masks",
-            {**NO_MASKS, "learner": name.lower(), **rate, **more},
-            paper={**paper, "method": name, "pseudo_masks": False},
+            {**NO_MASKS, "learner": name.lower(), "learning_rate": 1e-4},
+            paper={"method": name, "pseudo_masks": False},
         )
-        # Facts of the compared methods' own training: a tenth of the learning rate.
-        for name, rate in (
-            ("HSNet", {"learning_rate": 1e-4}),
-            ("ASNet", {"learning_rate": 1e-4}),
-            ("CST", {}),
-        )
-    )
-
-
-def _image_level(paper: dict[str, Any]) -> tuple[Row, ...]:
-    """Tables 1 and a.10: no pseudo-masks, DINO's alone, CST trained on them."""
-    return (
-        FOREGROUND_ROW,
-        *_without_masks(paper),
-        Row("DINO", control="dino", paper={**paper, "method": "DINO"}),
-        Row("CST", IMAGE, paper=_paper(pseudo_masks=True, **paper)),
-    )
-
-
-def _pixel_level() -> tuple[Row, ...]:
-    """Tables 4, a.9 and a.11: the methods trained with all masks."""
-    return (
-        FOREGROUND_ROW,
-        *(
-            Row(name, {**PIXEL, "learner": name.lower()}, paper={"method": name})
-            for name in ("HSNet", "ASNet", "CST")
-        ),
-    )
+        for name in ("HSNet", "ASNet")
+    ),
+    CST_NO_MASKS,
+    DINO_ROW,
+    CST_IMAGE,
+)
+PIXEL_ROWS = (FOREGROUND_ROW, *_methods(("HSNet", "ASNet", "CST"), PIXEL))
+FS_S = "training and testing with support class = query class"
 
 
 def _mixed() -> Iterator[Row]:
@@ -125,6 +119,22 @@ def _mixed() -> Iterator[Row]:
                 paper=_paper(row=row, mask_fraction=share),
             )
     yield Row("(c) 100%", PIXEL, paper=_paper(row="c", mask_fraction=1.0))
+
+
+def _on_backbones() -> Iterator[Row]:
+    """Table a.3, and the random twin that it lacks: tokens and masks of one network."""
+    for level in (IMAGE, PIXEL):
+        kind = level["supervision"]
+        for name, backbone, printed in (
+            ("random", "random-mini", ""),
+            ("class-supervised", "supervised-mini", "class-supervised ViT-S/8"),
+            ("self-supervised", "", "dino-vits8-300ep"),
+        ):
+            yield Row(
+                f"{name}, {kind}",
+                {**level, "backbone": backbone} if backbone else level,
+                paper=_paper(backbone=printed, supervision=kind) if printed else None,
+            )
 
 
 def _pairs(key: str, variants: dict[str, dict[str, Any]]) -> tuple[Row, ...]:
@@ -160,22 +170,14 @@ PSEUDO_LABELS = (
 TABLES: dict[str, Table] = {
     table.number: table
     for table in (
-        Table("1", "image-level supervision", _image_level({}), ONE_AND_TWO),
+        Table("1", "image-level supervision", IMAGE_ROWS, ONE_AND_TWO),
         Table(
-            "2",
-            "image-level supervision on COCO-20i",
-            _image_level({}),
-            ONE_AND_TWO,
-            data="coco",
+            "2", "image-level supervision on COCO-20i", COCO_IMAGE, ONE_AND_TWO, "coco"
         ),
         Table("3", "mixed supervision", tuple(_mixed())),
-        Table("4", "pixel-level supervision", _pixel_level(), ONE_AND_TWO),
+        Table("4", "pixel-level supervision", PIXEL_ROWS, ONE_AND_TWO),
         Table(
-            "5",
-            "pixel-level supervision on COCO-20i",
-            _pixel_level(),
-            ONE_AND_TWO,
-            data="coco",
+            "5", "pixel-level supervision on COCO-20i", PIXEL_ROWS, ONE_AND_TWO, "coco"
         ),
         Table("6", "pseudo-masks from other networks", PSEUDO_LABELS),
         Table(
@@ -187,7 +189,7 @@ TABLES: dict[str, Table] = {
         Table(
             "8",
             "segmentation of a class that is always there (FS-S)",
-            needs="training and testing with support class = query class",
+            needs=FS_S,
         ),
         Table(
             "a.2", "parameters, operations, memory", needs="`python -m cstlib bench`"
@@ -195,14 +197,7 @@ TABLES: dict[str, Table] = {
         Table(
             "a.3",
             "the learner on self- and class-supervised backbones",
-            _pairs(
-                "backbone_supervision",
-                {"class": {"backbone": "supervised-mini"}, "self": {}},
-            )
-            + (
-                Row("random, image", {**IMAGE, "backbone": "random-mini"}),
-                Row("random, pixel", {**PIXEL, "backbone": "random-mini"}),
-            ),
+            tuple(_on_backbones()),
         ),
         Table("a.4", "CST on ResNet50", needs="a CNN backbone"),
         Table(
@@ -212,10 +207,14 @@ TABLES: dict[str, Table] = {
                 Row(
                     f"{name}, {level['supervision']}",
                     {**level, "learner": name.lower()},
-                    paper={"method": name, "supervision": level["supervision"]},
+                    paper={"method": printed, "supervision": level["supervision"]},
                 )
                 for level in (IMAGE, PIXEL)
-                for name in ("HSNet", "ASNet", "CST")
+                for name, printed in (
+                    ("HSNet", "HSNet*"),
+                    ("ASNet", "ASNet*"),
+                    ("CST", "CST"),
+                )
             ),
         ),
         Table("a.6", "other self-supervised backbones", needs="MAE and a CNN backbone"),
@@ -235,15 +234,25 @@ TABLES: dict[str, Table] = {
         Table(
             "a.9",
             "one to five ways",
-            _pixel_level(),
+            PIXEL_ROWS,
             tuple((way, 1) for way in range(1, 6)),
         ),
         Table(
             "a.10",
             "five shots, image-level supervision",
-            _image_level({}),
-            ((1, 5), (2, 5)),
+            IMAGE_ROWS,
+            FIVE_SHOTS,
         ),
+        Table(
+            "a.11",
+            "five shots, image-level supervision on COCO-20i",
+            COCO_IMAGE,
+            FIVE_SHOTS,
+            "coco",
+        ),
+        Table("a.12", "Table 2 fold by fold", COCO_IMAGE, ONE_AND_TWO, "coco"),
+        Table("a.13", "Table 5 fold by fold", PIXEL_ROWS, ONE_AND_TWO, "coco"),
+        Table("a.14", "Table 8 fold by fold", needs=FS_S),
     )
 }
 

@@ -95,6 +95,9 @@ def pretrain(
     maps = out / "dino-mini-maps.safetensors"
     if probe and run.step == 0:
         probe.look(run, maps)
+    elif probe and run.step % probe_every == 0 and run.step < end:
+        if run.step not in [row["step"] for row in history]:
+            history.append(probe(run, maps))  # the run had been told to stop here
     recent: list[PretrainStep] = []
     began = time.monotonic() - seconds
     bar = tqdm(
