@@ -23,7 +23,8 @@ from torch import Tensor
 from cstlib.errors import CstlibError
 
 # Larger than the pictures of any phone. Whatever claims to be larger is refused by its
-# header, before a byte of it is decoded: decoding takes up to 5 bytes a pixel.
+# header, before a byte of it is decoded: decoding takes up to 5 bytes a pixel. Pillow's
+# own limit would refuse a phone's 200 megapixels.
 MOST_PIXELS = 2**28
 # A working copy is at most so wide and high: 50 MB. Backbones look at 400 x 400.
 WORKING_SIDE = 4096
@@ -122,7 +123,7 @@ def opened(path: str | Path) -> Iterator[Image.Image]:
     with _sentences(name):
         if not stat.S_ISREG(path.stat().st_mode):  # a pipe would keep us waiting
             raise CstlibError(f"{name} is not a file: name a picture.")
-        with warnings.catch_warnings(), _no_limit(), path.open("rb") as content:
+        with warnings.catch_warnings(), _own_limit(), path.open("rb") as content:
             warnings.simplefilter("ignore")  # about broken EXIF and the like
             with Image.open(content) as file:
                 _check_size(file, name)
@@ -136,6 +137,8 @@ def _sentences(name: str) -> Iterator[None]:
         yield
     except CstlibError:
         raise
+    except Image.DecompressionBombError as error:
+        raise CstlibError(_too_large(name)) from error
     except (FileNotFoundError, NotADirectoryError) as error:
         raise CstlibError(f"There is no file {name}: check the path.") from error
     except PermissionError as error:
@@ -160,9 +163,12 @@ def shown(path: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def _no_limit() -> Iterator[None]:
-    """Pillow's own limit is off: `_check_size` has one that admits any photograph."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+def _own_limit() -> Iterator[None]:
+    """Pillow's limit is ours for a while; it also holds for pictures in pictures.
+
+    At its own number Pillow warns, at twice that it refuses.
+    """
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MOST_PIXELS // 2
     try:
         yield
     finally:
@@ -172,12 +178,13 @@ def _no_limit() -> Iterator[None]:
 def _check_size(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MOST_PIXELS:
-        raise CstlibError(
-            f"{name} has {width} x {height} pixels, more than the {MOST_PIXELS:,} that "
-            "are read: make it smaller."
-        )
+        raise CstlibError(_too_large(name))
     if not width or not height:
         raise CstlibError(f"{name} has no pixels: replace it, or leave it out.")
+
+
+def _too_large(name: str) -> str:
+    return f"{name} has more than the {MOST_PIXELS:,} pixels that are read: shrink it."
 
 
 def _orientation(image: Image.Image) -> int:

@@ -205,7 +205,10 @@ def test_nothing_is_written_through_a_link(world, tmp_path):
     predictor = Predictor(world.plain, checkpoint=world.learner, device="cpu")
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").mkdir()
-    (tmp_path / "out" / "labels").symlink_to(tmp_path / "elsewhere")
+    try:
+        (tmp_path / "out" / "labels").symlink_to(tmp_path / "elsewhere")
+    except OSError:
+        pytest.skip("this system lets nobody make links")
     with pytest.raises(CstlibError, match="link") as error:
         predictor(world.query).save(tmp_path / "out")
     assert is_one_sentence(error.value)

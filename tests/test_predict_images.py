@@ -46,6 +46,12 @@ def png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + body + chunk(b"IEND", b"")
 
 
+def icon(png: bytes) -> bytes:
+    """An icon that says 16 x 16 and holds another picture."""
+    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, len(png), 22)
+    return struct.pack("<HHH", 0, 1, 1) + entry + png
+
+
 @pytest.mark.parametrize(
     "name", ["a.png", "a.bmp", "a.tif", "a.gif", "a.webp", "a.ppm", "a.tga", "a.ico"]
 )
@@ -69,7 +75,8 @@ def test_modes_keep_light_and_dark(tmp_path, mode):
         image = Image.fromarray(levels.astype(kind))
     else:
         image = grey.convert("RGB").convert(mode)
-    found = pixels(read_picture(saved(tmp_path, "a.tif", image)))
+    name = "a.jpg" if mode == "YCbCr" else "a.tif"
+    found = pixels(read_picture(saved(tmp_path, name, image)))
     assert found[:, :25].max() <= 8 and found[:, 35:].min() >= 247
 
 
@@ -177,7 +184,8 @@ def test_what_cannot_be_read_is_said(tmp_path):
         ("zero.jpg", b"", "damaged"),
         ("truncated.jpg", whole[: len(whole) // 2], "damaged"),
         ("text.jpg", b"no picture at all", "damaged"),
-        ("bomb.png", png_header(60_000, 60_000), "60000 x 60000 pixels"),
+        ("bomb.png", png_header(60_000, 60_000), "more than the 268,435,456 pixels"),
+        ("bomb.ico", icon(png_header(60_000, 60_000)), "more than the 268,435,456"),
         ("hollow.png", png_header(5_000, 5_000), "damaged"),
     ):
         (tmp_path / name).write_bytes(content)
@@ -198,8 +206,8 @@ def test_the_limit_is_not_pillows(tmp_path, monkeypatch):
     path = saved(tmp_path, "a.png")
     assert read_picture(path).size == (40, 60)
     assert Image.MAX_IMAGE_PIXELS == 100
-    monkeypatch.setattr(user_images, "MOST_PIXELS", 2399)
-    assert "more than the 2,399" in sentence(path)
+    monkeypatch.setattr(user_images, "MOST_PIXELS", 2398)
+    assert "more than the 2,398" in sentence(path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -315,3 +323,9 @@ def test_what_is_no_mask_is_said(tmp_path):
         with pytest.raises(CstlibError, match=word) as error:
             mask_file(tmp_path, image)
         assert is_one_sentence(error.value) and "mask.png" in str(error.value)
+
+
+def test_a_large_image_in_memory_is_refused_too(monkeypatch):
+    monkeypatch.setattr(user_images, "MOST_PIXELS", 100)
+    with pytest.raises(CstlibError, match="The image has more than the 100"):
+        picture_of(GRADIENT)
