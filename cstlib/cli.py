@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": ("cstlib.evaluate_command", "measure a checkpoint by the protocol"),
     "reproduce": ("cstlib.reproduce_command", "run what is missing of a table"),
     "paper": ("cstlib.paper_command", "print a table of the paper, with its notes"),
+    "predict": ("cstlib.predict_command", "classify and segment your own pictures"),
     "notebooks": ("cstlib.notebooks", "run the notebooks and store their outputs"),
 }
 

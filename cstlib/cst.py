@@ -279,7 +279,7 @@ class Prediction:
     label: Tensor
 
 
-def combine(class_prob: Tensor, fg_prob: Tensor) -> Prediction:
+def combine(class_prob: Tensor, fg_prob: Tensor, threshold: float = 0.5) -> Prediction:
     """Equation (8): from each class and shot on its own to one N-way prediction.
 
     Probabilities are averaged over the shots (so the release; the paper says logits).
@@ -289,11 +289,12 @@ def combine(class_prob: Tensor, fg_prob: Tensor) -> Prediction:
     Args:
         class_prob: N x K, probability of "present".
         fg_prob: N x K x H x W, probability of "foreground", at the query's size.
+        threshold: what stands for 0.5, where one kind of mistake costs more.
     """
     presence_prob = class_prob.mean(dim=1)  # N
     best, index = fg_prob.mean(dim=1).max(dim=0)  # H x W each
-    label = torch.where(best < 0.5, 0, index + 1)
-    return Prediction(presence_prob, presence_prob > 0.5, label)
+    label = torch.where(best < threshold, 0, index + 1)
+    return Prediction(presence_prob, presence_prob > threshold, label)
 
 
 def _shape(tensor: Tensor) -> str:
