@@ -95,9 +95,10 @@ def pretrain(
     maps = out / "dino-mini-maps.safetensors"
     if probe and run.step == 0:
         probe.look(run, maps)
-    elif probe and run.step % probe_every == 0 and run.step < end:
-        if run.step not in [row["step"] for row in history]:
-            history.append(probe(run, maps))  # the run had been told to stop here
+    measured = [row["step"] for row in history]
+    if probe and 0 < run.step < end and run.step % probe_every == 0:
+        # A run that had been told to stop here measured after its last checkpoint.
+        history += [probe(run, maps)] if run.step not in measured else []
     recent: list[PretrainStep] = []
     began = time.monotonic() - seconds
     bar = tqdm(

@@ -1,21 +1,25 @@
 """Trained learners that come with the package, by name.
 
-A learner ``<name>`` is ``cstlib/weights/<name>.safetensors`` (a state dict of any
+    python -m cstlib.shipped_learners data/runs/<run> cst-pixel-mini
+
+puts the chosen learner of a finished run there. A learner ``<name>`` is ``cstlib/weights/<name>.safetensors`` (a state dict of any
 floating precision) with ``<name>.json`` beside it: its ``sha256``, its ``config`` (the
 fields of `cstlib.config.TrainConfig`), and what else is worth knowing.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from cstlib.backbone_weights import weights_notes
 from cstlib.baselines import SavedLearner, load_learner, make_learner
 from cstlib.checkpoints import load_learner_weights
 from cstlib.errors import CstlibError
-from cstlib.files import sha256
+from cstlib.files import replacing, sha256, write_json
 from cstlib.paths import WEIGHTS
 
 # The first is meant for supports with masks, the second for supports without.
@@ -87,5 +91,33 @@ def read_learner(path: str | Path) -> SavedLearner:
     return SavedLearner(path, learner.eval(), channels, config, notes)
 
 
+def ship(run: str | Path, name: str) -> Path:
+    """Put the learner that a finished run chose into the package, in half precision.
+
+    Args:
+        run: its folder, with ``best.pt`` and ``record.json``.
+        name: the shipped learner's.
+
+    Raises:
+        CstlibError: the run is not finished, or the package cannot be written.
+    """
+    run, path = Path(run), _file(name)
+    saved = load_learner(run / "best.pt")
+    if not (run / "record.json").is_file():
+        raise CstlibError(f"{run} holds no finished run: let it end first.")
+    record = json.loads((run / "record.json").read_text(encoding="utf-8"))
+    state = saved.learner.state_dict()
+    with replacing(path) as temporary:
+        save_file({k: v.half().contiguous() for k, v in state.items()}, temporary)
+    kept = ("command", "config", "seed", "device", "versions", "duration_s", "metrics")
+    notes = {"sha256": sha256(path), "in_channels": saved.in_channels}
+    write_json(path.with_suffix(".json"), notes | {k: record[k] for k in kept})
+    return path
+
+
 def _file(name: str) -> Path:
     return WEIGHTS / f"{name}.safetensors"
+
+
+if __name__ == "__main__":
+    print(ship(*sys.argv[1:]))

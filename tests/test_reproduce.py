@@ -61,8 +61,7 @@ def done(world):
 
 @pytest.mark.parametrize("pair", ALL_ROWS, ids=ids)
 def test_each_row_is_a_run_that_its_own_command_repeats(pair):
-    table, row = pair
-    config = configuration(row, "mini", 2, 1, episodes=60)
+    config = configuration(pair[1], "mini", 2, 1, episodes=60)
     parser = argparse.ArgumentParser()
     train_command.add_parser(parser.add_subparsers())
     args = vars(parser.parse_args(["train", *config.options()]))
