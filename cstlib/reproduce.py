@@ -45,14 +45,25 @@ class Job:
         return run_name(self.config)
 
     def record_name(self, measure: Measure) -> str:
-        """A training run's own record holds its 1-way 1-shot test; others have one."""
-        way, shot = measure
-        own = measure == (1, 1) and not self.row.control
-        return self.run if own else f"{self.run}-{way}way{shot}shot"
+        """Of the record that holds this test."""
+        if self.row.control:
+            return _with_test(self.run, measure)
+        return record_name(self.config, measure)
 
     def missing(self, have: Collection[str]) -> list[Measure]:
         """The tests whose records are not among those names."""
         return [m for m in self.table.measures if self.record_name(m) not in have]
+
+
+def record_name(config: TrainConfig, measure: Measure) -> str:
+    """A training run's own record holds its 1-way 1-shot test; others have their own."""
+    name = run_name(config)
+    return name if measure == (1, 1) else _with_test(name, measure)
+
+
+def _with_test(name: str, measure: Measure) -> str:
+    way, shot = measure
+    return f"{name}-{way}way{shot}shot"
 
 
 def jobs(

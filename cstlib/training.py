@@ -203,8 +203,21 @@ def _finish(run, out, seconds, test_episodes, command, progress) -> dict[str, An
     }
 
 
+# Named in a run's name by themselves; of the others, those off their standard.
+NAMED = ("data", "fold", "supervision", "mask_source", "mask_fraction", "test_masks")
+NAMED += ("backbone", "learner", "episodes", "seed")
+
+
 def run_name(config: TrainConfig) -> str:
     """The settings that tell runs apart, as a file name."""
+    standard = asdict(TrainConfig())
+    others = (
+        f"{option(name)[2:].replace('-', '')}{value:g}"
+        if isinstance(value, float)
+        else f"{option(name)[2:].replace('-', '')}{value}"
+        for name, value in asdict(config).items()
+        if name not in NAMED and value != standard[name]
+    )
     return records.run_name(
         config.data,
         f"fold{config.fold}",
@@ -214,6 +227,7 @@ def run_name(config: TrainConfig) -> str:
         "testmasks" if config.test_masks else "",
         config.backbone,
         config.learner if config.learner != "cst" else "",
+        *others,
         f"{config.episodes}ep",
         f"seed{config.seed}",
     )
