@@ -26,7 +26,8 @@ from cstlib.config import TrainConfig, option
 from cstlib.errors import CstlibError
 from cstlib.evaluation import evaluate_both
 from cstlib.features import Features
-from cstlib.fitting import Best, Run, TrainStep, class_score_loss, fit
+from cstlib.fitting import Best, Run, TrainStep, fit
+from cstlib.learner import class_score_loss
 from cstlib.metrics import Metrics
 from cstlib.run_log import RunLog
 from cstlib.worlds import World
@@ -156,7 +157,7 @@ def _selected(run: Run) -> dict[str, Any]:
     """The content of best.pt: the learner, and what it needs to be used."""
     return {
         "config": asdict(run.config),
-        "in_channels": run.features.channels,
+        "in_channels": run.learner.in_channels,
         "learner": run.best.state,
         "episode": run.best.episode,
         "validation": run.best.metrics.as_dict(),
@@ -211,6 +212,7 @@ def run_name(config: TrainConfig) -> str:
         config.mask_source if config.supervision != "pixel" else "",
         config.backbone,
         config.learner if config.learner != "cst" else "",
+        f"heads{config.heads}" if config.heads else "",
         f"{config.episodes}ep",
         f"seed{config.seed}",
     )
