@@ -82,7 +82,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     device = pick_device(args.device)
     backbone = load_backbone(config.get("backbone") or world.backbone)
     probe = Features(backbone, dataset.image, device)
-    learner = saved.for_channels(probe.channels, backbone.name).to(device)
+    learner = saved.for_features(probe).to(device)
     features = open_features(world, backbone, device)
     if saved.config.get("fold", fold) != fold:
         print(

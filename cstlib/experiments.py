@@ -88,10 +88,9 @@ COCO_IMAGE = (FOREGROUND_ROW, CST_NO_MASKS, DINO_ROW, CST_IMAGE)
 IMAGE_ROWS = (
     FOREGROUND_ROW,
     *(
-        # The compared methods were trained so at a tenth of the learning rate.
         Row(
             f"{name}, no pseudo-masks",
-            {**NO_MASKS, "learner": name.lower(), "learning_rate": 1e-4},
+            {**NO_MASKS, "learner": name.lower()},
             paper={"method": name, "pseudo_masks": False},
         )
         for name in ("HSNet", "ASNet")
@@ -100,7 +99,7 @@ IMAGE_ROWS = (
     DINO_ROW,
     CST_IMAGE,
 )
-PIXEL_ROWS = (FOREGROUND_ROW, *_methods(("HSNet", "ASNet", "CST"), PIXEL))
+PIXEL_ROWS = (FOREGROUND_ROW, *_methods(("PANet", "HSNet", "ASNet", "CST"), PIXEL))
 FS_S = "training and testing with support class = query class"
 
 

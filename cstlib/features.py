@@ -52,8 +52,9 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
 class Features:
     """Tokens by image name, straight from the backbone, nothing kept.
 
-    ``channels`` is L * M, the correlation's channels; ``grid`` the (h, w) of its query
-    tokens; ``threshold`` and ``output_threshold`` go with the backbone's pseudo-masks.
+    ``channels`` is L * M, the correlation's channels, with ``layers`` L and ``heads``
+    M; ``width`` the C of a last-layer token; ``grid`` the (h, w) of the query tokens;
+    ``threshold`` and ``output_threshold`` go with the backbone's pseudo-masks.
     """
 
     def __init__(
@@ -77,7 +78,9 @@ class Features:
         self.heads = one.heads
         self.grids = one.grids
         self.grid = max(one.grids)  # a CNN's maps are brought to the largest
-        self.channels = len(one.cls) * one.heads
+        self.layers = len(one.cls)
+        self.channels = self.layers * one.heads
+        self.width = one.patches[-1].shape[2]
         # A row's parts: (1 + N_l) x C_l for every layer, then queries and keys.
         self.row_shapes: list[tuple[int, ...]] = [
             *((1 + p.shape[1], p.shape[2]) for p in one.patches),

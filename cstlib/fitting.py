@@ -17,10 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cstlib.baselines import make_learner
+from cstlib.baselines import input_channels, make_learner
 from cstlib.checkpoints import load_learner_weights
 from cstlib.config import TrainConfig
-from cstlib.cst import cst_loss
 from cstlib.data.voc import VocDataset
 from cstlib.enhancer import fit_enhancer, masked_subset, new_enhancer, self_pairs
 from cstlib.errors import CstlibError
@@ -119,7 +118,8 @@ class Run:
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            learner = make_learner(config.learner, self.features.channels)
+            channels = input_channels(config.learner, self.features, config.heads)
+            learner = make_learner(config.learner, channels, config.heads)
         self.learner = learner.to(self.features.device)
         self.optimizer = torch.optim.Adam(
             self.learner.parameters(), lr=config.learning_rate
@@ -151,8 +151,11 @@ class Run:
                 None if supports is None else supports[part],
                 self.config.precision,
             )
-            loss = self._losses(
-                *logits, presence[part], None if targets is None else targets[part]
+            loss = self.learner.losses(
+                *logits,
+                presence[part],
+                None if targets is None else targets[part],
+                self.config.lam,
             )
             loss = torch.stack(loss) * len(plans[part]) / len(plans)
             loss[0].backward()
@@ -174,13 +177,6 @@ class Run:
             er=running.exact_ratio,
             miou=math.nan if targets is None else running.miou,
         )
-
-    def _losses(self, class_logits, mask_logits, presence, targets):
-        """The loss and its two parts, with a target to imitate or without."""
-        lam = self.config.lam
-        if targets is None:
-            return class_score_loss(class_logits, mask_logits, presence, lam)
-        return cst_loss(class_logits, mask_logits, presence, targets, lam)
 
     def validate(self) -> Metrics:
         """Measure on the first held-out episodes, and keep the weights if they win."""
@@ -233,7 +229,7 @@ class Run:
         }
         return {
             "config": asdict(self.config),
-            "in_channels": self.features.channels,
+            "in_channels": self.learner.in_channels,
             "position": self.position,
             "learner": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -293,22 +289,6 @@ def few_masks(config: TrainConfig, train_set: VocDataset, features: Features):
     for _ in fit_enhancer(enhancer, pairs, seed=config.seed):
         pass
     return FewMasks(tuple(names), enhancer)
-
-
-def class_score_loss(
-    class_logits: Tensor, mask_logits: Tensor, presence: Tensor, lam: float = 0.1
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss where no mask may be seen: the averaged map is a class score too.
-
-    Args:
-        class_logits: B x 2. mask_logits: B x 2 x h x w. presence: B bool.
-
-    Returns:
-        lam * clf + seg, clf, and seg: cross-entropy of the map's spatial mean.
-    """
-    clf = F.cross_entropy(class_logits, presence.long())
-    seg = F.cross_entropy(mask_logits.mean((2, 3)), presence.long())
-    return lam * clf + seg, clf, seg
 
 
 def _check_pairs(dataset: VocDataset) -> None:

@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from cstlib.backbones import Tokens, load_backbone
-from cstlib.correlation import SUPPORT_GRID, correlate, resize_patches
+from cstlib.correlation import SUPPORT_GRID, resize_patches
 from cstlib.cst import combine
 from cstlib.errors import CstlibError
 from cstlib.evaluation import PAIRS, PAIRS_ELSEWHERE, PRECISIONS
@@ -177,7 +177,7 @@ class Predictor:
         class_probs, maps = [], []
         for start in range(0, len(self._masks), at_once):
             chunk = slice(start, start + at_once)
-            correlation = correlate(query, self._tokens[chunk])
+            correlation = self.learner.compare(query, self._tokens[chunk])
             with torch.autocast(
                 self.device.type, torch.bfloat16, enabled=self.precision == "bf16"
             ):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cstlib import records
+from cstlib.baselines import LEARNERS
 from cstlib.checkpoints import load_checkpoint
 from cstlib.config import SELECTORS, TrainConfig
 from cstlib.errors import CstlibError
@@ -56,7 +57,12 @@ def add_parser(subparsers) -> None:
         help="give true support masks in testing, as row (c) of Table 3",
     )
     add("--backbone", help="name of the frozen backbone (the world's own)")
-    add("--learner", help=f"name of the learner ({d.learner})")
+    add("--learner", help=f"{', '.join(LEARNERS)} ({d.learner})")
+    add(
+        "--heads",
+        type=int,
+        help="heads of the correlations: 1 is the single-head ablation (the backbone's)",
+    )
     add("--episodes", type=int, help=f"training episodes in all ({d.episodes})")
     add("--seed", type=int, help=f"of weights and order ({d.seed})")
     add("--batch-size", type=int, help=f"episodes in a batch ({d.batch_size})")

@@ -26,7 +26,8 @@ from cstlib.config import TrainConfig, option
 from cstlib.errors import CstlibError
 from cstlib.evaluation import evaluate_both
 from cstlib.features import Features
-from cstlib.fitting import Best, Run, TrainStep, class_score_loss, fit
+from cstlib.fitting import Best, Run, TrainStep, fit
+from cstlib.learner import class_score_loss
 from cstlib.metrics import Metrics
 from cstlib.run_log import RunLog
 from cstlib.worlds import World
@@ -156,7 +157,7 @@ def _selected(run: Run) -> dict[str, Any]:
     """The content of best.pt: the learner, and what it needs to be used."""
     return {
         "config": asdict(run.config),
-        "in_channels": run.features.channels,
+        "in_channels": run.learner.in_channels,
         "learner": run.best.state,
         "enhancer": run.enhancer.state_dict() if run.enhancer else None,
         "episode": run.best.episode,
@@ -210,13 +211,10 @@ NAMED += ("backbone", "learner", "episodes", "seed")
 
 def run_name(config: TrainConfig) -> str:
     """The settings that tell runs apart, as a file name."""
-    standard = asdict(TrainConfig())
     others = (
-        f"{option(name)[2:].replace('-', '')}{value:g}"
-        if isinstance(value, float)
-        else f"{option(name)[2:].replace('-', '')}{value}"
-        for name, value in asdict(config).items()
-        if name not in NAMED and value != standard[name]
+        option(name)[2:].replace("-", "") + str(value)
+        for name, value in config.unusual().items()
+        if name not in NAMED
     )
     return records.run_name(
         config.data,
