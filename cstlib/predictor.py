@@ -28,6 +28,7 @@ from cstlib.cst import combine
 from cstlib.errors import CstlibError
 from cstlib.evaluation import PAIRS, PAIRS_ELSEWHERE, PRECISIONS
 from cstlib.features import pick_device
+from cstlib.paths import data_home
 from cstlib.predicted import ImagePrediction
 from cstlib.pseudo_masks import pseudo_mask
 from cstlib.shipped_learners import default_learner, open_learner
@@ -223,8 +224,9 @@ def _notes(backbone: str, usual: str) -> list[str]:
     if backbone.endswith("-mini"):
         notes.append(
             f"{backbone} has only ever seen the course's drawings: for photographs "
-            "take --backbone dino-vits8 (its weights are fetched on first use) and a "
-            "learner trained with it, as --checkpoint."
+            "take the backbone dino-vits8 (fetched on first use, or put at "
+            f"{data_home() / 'weights' / 'dino-vits8.pth'}) and the checkpoint of a learner that "
+            "was trained with it."
         )
     if backbone != usual:
         notes.append(

@@ -73,7 +73,12 @@ def read_learner(path: str | Path) -> SavedLearner:
     if not path.is_file():
         raise CstlibError(f"There is no checkpoint {path}: check the path.")
     notes = weights_notes(path)
-    if notes.get("sha256") != sha256(path):
+    if "sha256" not in notes:
+        raise CstlibError(
+            f"{path} has no {path.with_suffix('.json').name} with its SHA-256 beside "
+            "it: get both anew."
+        )
+    if notes["sha256"] != sha256(path):
         raise CstlibError(
             f"{path} is not the file that {path.with_suffix('.json').name} beside it "
             "describes (SHA-256 differs): get both anew."

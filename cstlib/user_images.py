@@ -152,7 +152,7 @@ def _sentences(name: str) -> Iterator[None]:
     except Exception as error:  # Pillow has a dozen for damaged files
         raise CstlibError(
             f"{name} is damaged, no picture, or of a kind that Pillow does not read: "
-            "replace it, or leave it out."
+            "save it anew as JPEG or PNG, or leave it out."
         ) from error
 
 

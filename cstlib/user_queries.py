@@ -16,6 +16,8 @@ from cstlib.user_images import shown
 
 Query = str | Path | Image.Image
 
+# Photographs that Pillow does not read. They fail, and so are not silently left out.
+PHOTOGRAPHS = {".heic", ".heif", ".dng", ".cr2", ".cr3", ".nef", ".arw"}
 FORBIDDEN = set('<>:"/\\|?*')  # in file names on one system or another
 DEVICES = {"con", "prn", "aux", "nul"} | {
     f"{port}{number}" for port in ("com", "lpt") for number in range(10)
@@ -49,7 +51,7 @@ def _in_folder(query: Query) -> Iterator[tuple[Query, CstlibError | None]]:
     if isinstance(query, Image.Image) or not os.path.isdir(query):
         yield query, None
         return
-    known = Image.registered_extensions()
+    known = Image.registered_extensions().keys() | PHOTOGRAPHS
     try:
         files = [p for p in listed(Path(query)) if p.suffix.lower() in known]
         if not files:

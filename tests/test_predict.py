@@ -46,6 +46,18 @@ def world(tmp_path_factory):
     )
 
 
+@pytest.fixture(scope="module")
+def plain(world):
+    """A predictor that makes pseudo-masks."""
+    return Predictor(world.plain, checkpoint=world.learner, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def marked(world):
+    """A predictor that was given masks."""
+    return Predictor(world.marked, checkpoint=world.learner, device="cpu")
+
+
 def by_hand(world, support, given_masks):
     """Equation 8 step by step, from the published parts: a prediction."""
     backbone, learner = load_backbone(BACKBONE), load_learner(world.learner).learner
@@ -73,9 +85,9 @@ def by_hand(world, support, given_masks):
 
 
 @pytest.mark.parametrize("masks", [False, True])
-def test_it_is_equation_8(world, masks):
+def test_it_is_equation_8(world, plain, marked, masks):
     support = world.marked if masks else world.plain
-    found = Predictor(support, checkpoint=world.learner, device="cpu")(world.query)
+    found = (marked if masks else plain)(world.query)
     wanted, fg_prob = by_hand(world, support, masks)
     assert list(found.presence_prob) == ["key", "mug"]
     assert torch.allclose(
@@ -90,9 +102,7 @@ def test_it_is_equation_8(world, masks):
     assert np.array_equal(found.labels[clear], wanted.label[clear].numpy())
 
 
-def test_masks_are_what_the_learner_is_given(world):
-    plain = Predictor(world.plain, checkpoint=world.learner, device="cpu")
-    marked = Predictor(world.marked, checkpoint=world.learner, device="cpu")
+def test_masks_are_what_the_learner_is_given(world, plain, marked):
     for image in marked.support:
         wanted = read_mask(image.path.with_suffix(".png"), (96, 96))
         assert np.array_equal(image.mask.numpy(), wanted)
@@ -115,7 +125,7 @@ def test_supports_are_encoded_once(world, monkeypatch):
     assert sum(images) == 4 + 6
 
 
-def test_queries_stream(world):
+def test_queries_stream(plain):
     """The first answer comes before the second picture is opened."""
     opened = []
 
@@ -124,21 +134,19 @@ def test_queries_stream(world):
             opened.append(index)
             yield made_picture(index)
 
-    predictor = Predictor(world.plain, checkpoint=world.learner, device="cpu")
-    answers = predictor.predict(queries())
+    answers = plain.predict(queries())
     assert not opened
     next(answers)
     assert opened == [0]
 
 
-def test_classes_may_have_different_numbers_of_images(world, tmp_path):
-    """Each class is the mean over its own: a copy of a class's shots changes nothing."""
+def test_classes_may_have_different_numbers_of_images(world, plain, tmp_path):
+    """Each class is the mean over its own: fewer mugs change nothing about keys."""
     support = made_support(tmp_path / "s", shots=2)
     (support / "mug" / "1.jpg").unlink()
     both = Predictor(support, checkpoint=world.learner, device="cpu")
-    whole = Predictor(world.plain, checkpoint=world.learner, device="cpu")
-    assert both.shots == [2, 1] and whole.shots == [2, 2]
-    found, other = both(world.query).presence_prob, whole(world.query).presence_prob
+    assert both.shots == [2, 1] and plain.shots == [2, 2]
+    found, other = both(world.query).presence_prob, plain(world.query).presence_prob
     assert found["key"] == pytest.approx(other["key"], abs=1e-5)
     assert found["mug"] != pytest.approx(other["mug"], abs=1e-5)
 
@@ -157,9 +165,9 @@ def test_the_threshold_decides(world):
             at(threshold)
 
 
-def test_bf16_runs_and_is_near(world):
+def test_bf16_runs_and_is_near(world, plain):
     options = {"checkpoint": world.learner, "device": "cpu"}
-    exact = Predictor(world.plain, **options)(world.query)
+    exact = plain(world.query)
     rough = Predictor(world.plain, precision="bf16", **options)(world.query)
     for name, probability in exact.presence_prob.items():
         assert rough.presence_prob[name] == pytest.approx(probability, abs=0.05)
@@ -168,21 +176,19 @@ def test_bf16_runs_and_is_near(world):
         Predictor(world.plain, precision="fp8", **options)
 
 
-def test_one_bad_query_does_not_lose_the_others(world, tmp_path):
+def test_one_bad_query_does_not_lose_the_others(world, plain, tmp_path):
     (tmp_path / "bad.jpg").write_bytes(b"nothing")
-    predictor = Predictor(world.plain, checkpoint=world.learner, device="cpu")
     queries = [tmp_path / "bad.jpg", world.query, tmp_path / "none.jpg"]
     failures = []
-    found = list(predictor.predict(queries, failures))
+    found = list(plain.predict(queries, failures))
     assert [one.name for one in found] == ["query"]
     assert [one["query"] for one in failures] == [str(queries[0]), str(queries[2])]
     with pytest.raises(CstlibError, match="bad.jpg"):
-        list(predictor.predict(queries))
+        list(plain.predict(queries))
 
 
-def test_what_is_saved(world, tmp_path):
-    predictor = Predictor(world.plain, checkpoint=world.learner, device="cpu")
-    found = predictor(world.query)
+def test_what_is_saved(world, plain, tmp_path):
+    found = plain(world.query)
     content = found.save(tmp_path / "out")
     written = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.*"))
     assert written == ["out/json/query.json", "out/labels/query.png"] + [
@@ -201,8 +207,7 @@ def test_what_is_saved(world, tmp_path):
         assert c["present"] == (c["probability"] > 0.5)
 
 
-def test_nothing_is_written_through_a_link(world, tmp_path):
-    predictor = Predictor(world.plain, checkpoint=world.learner, device="cpu")
+def test_nothing_is_written_through_a_link(world, plain, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "out").mkdir()
     try:
@@ -210,7 +215,7 @@ def test_nothing_is_written_through_a_link(world, tmp_path):
     except OSError:
         pytest.skip("this system lets nobody make links")
     with pytest.raises(CstlibError, match="link") as error:
-        predictor(world.query).save(tmp_path / "out")
+        plain(world.query).save(tmp_path / "out")
     assert is_one_sentence(error.value)
     assert not list((tmp_path / "elsewhere").iterdir())
 
@@ -251,6 +256,7 @@ def test_tiles_make_the_whole(maps, small, size, tile):
 # Names of what is written.
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.lists(st.text(min_size=0, max_size=150), max_size=12))
 def test_names_are_safe_and_no_two_alike(stems):
     names, taken = OutputNames(), set()
@@ -276,13 +282,27 @@ def test_names_stay_readable():
 
 
 def test_folders_stand_for_their_pictures(tmp_path):
-    for name in ("b.JPG", "a.png", "notes.txt", ".hidden.png"):
+    for name in ("b.JPG", "a.png", "c.heic", "notes.txt", ".hidden.png"):
         (tmp_path / name).write_bytes(b"")
-    (tmp_path / "c.png").mkdir()
+    (tmp_path / "d.png").mkdir()
     found = list(find_queries([tmp_path, tmp_path / "b.JPG", str(tmp_path / "a.png")]))
-    assert found == [(tmp_path / "a.png", None), (tmp_path / "b.JPG", None)]
-    (query, error) = next(find_queries(tmp_path / "c.png"))
-    assert query == tmp_path / "c.png" and is_one_sentence(error)
+    names = ("a.png", "b.JPG", "c.heic")
+    assert found == [(tmp_path / name, None) for name in names]
+    (query, error) = next(find_queries(tmp_path / "d.png"))
+    assert query == tmp_path / "d.png" and is_one_sentence(error)
+
+
+def test_an_unreadable_folder_is_a_query_that_failed(
+    world, plain, tmp_path, monkeypatch
+):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.listdir", refuse)
+    failures = []
+    found = list(plain.predict([tmp_path, world.query], failures))
+    assert len(found) == 1 and failures[0]["query"] == str(tmp_path)
+    assert "Permission denied" in failures[0]["why"]
 
 
 # Pictures.
@@ -377,6 +397,10 @@ def test_a_missing_or_changed_shipped_learner_is_said(world, tmp_path, monkeypat
         with pytest.raises(CstlibError, match=word) as error:
             Predictor(world.plain, checkpoint=checkpoint)
         assert is_one_sentence(error.value)
+    ship(tmp_path, monkeypatch, "cst-pixel-mini")
+    (tmp_path / "cst-pixel-mini.json").unlink()
+    with pytest.raises(CstlibError, match="has no cst-pixel-mini.json"):
+        Predictor(world.plain)
     ship(tmp_path, monkeypatch, "cst-pixel-mini", sha256="0")
     with pytest.raises(CstlibError, match="SHA-256"):
         Predictor(world.plain)
@@ -385,8 +409,8 @@ def test_a_missing_or_changed_shipped_learner_is_said(world, tmp_path, monkeypat
         Predictor(world.plain)
 
 
-def test_notes_say_what_the_weights_are_for(world, tmp_path):
-    (note,) = Predictor(world.plain, checkpoint=world.learner).notes
+def test_notes_say_what_the_weights_are_for(world, plain):
+    (note,) = plain.notes
     assert "dino-vits8" in note and is_one_sentence(note)
     notes = Predictor(world.plain, "dino-mini", world.learner).notes
     assert len(notes) == 2 and "trained with random-mini" in notes[1]
