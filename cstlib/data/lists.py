@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,7 @@ def fold_table(
             tuple(range(f + 1, n_classes + 1, n_folds)) for f in range(n_folds)
         )
     ends = [-(-n_classes * f // n_folds) for f in range(n_folds + 1)]
-    return tuple(
-        tuple(range(first + 1, last + 1))
-        for first, last in zip(ends, ends[1:], strict=False)
-    )
+    return tuple(tuple(range(a + 1, b + 1)) for a, b in pairwise(ends))
 
 
 def pick_fold(folds: Sequence[tuple[int, ...]], fold: int) -> tuple[int, ...]:
