@@ -20,7 +20,9 @@ VAL = ["2007_000010", "2007_000011", "2009_000012"]
 SBD_OWN = ["2008_000020", "2008_000021", "2010_000022"]
 SBD_ALL = [*SBD_OWN, TRAIN[2], VAL[0]]
 # The real file has 91 ids for 80 categories; which are left out does not matter here.
-COCO_IDS = [c for c in range(1, 91) if c not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
+COCO_IDS = [
+    c for c in range(1, 91) if c not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
+]
 
 
 def box_mask(*boxes: tuple[int, int]) -> np.ndarray:
@@ -132,7 +134,9 @@ def mat_bytes(mask: np.ndarray, compressed: bool) -> bytes:
     if compressed:
         squeezed = zlib.compress(struct_)
         struct_ = struct.pack("<II", 15, len(squeezed)) + squeezed
-    return b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x100) + b"IM" + struct_
+    return (
+        b"MATLAB 5.0 MAT-file".ljust(124) + struct.pack("<H", 0x100) + b"IM" + struct_
+    )
 
 
 def box(x: int, y: int, w: int, h: int) -> list[list[float]]:

@@ -15,6 +15,9 @@ from tqdm.auto import tqdm
 
 from cstlib.errors import CstlibError
 
+# What damaged archives raise; RuntimeError comes of encrypted zip members.
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+
 
 def unpack(
     path: Path, folder: Path, folders: tuple[str, ...], progress: bool = True
@@ -42,7 +45,7 @@ def unpack(
     temporary = None
     try:
         temporary = Path(tempfile.mkdtemp(dir=folder, prefix=".unpacking-"))
-        if zipfile.is_zipfile(path):
+        if path.suffix == ".zip":
             _unpack_zip(path, temporary, progress)
         else:
             _unpack_tar(path, temporary, progress)
@@ -54,10 +57,10 @@ def unpack(
         for name in folders:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (temporary / name).rename(folder / name)
-    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError) as error:
+    except BROKEN as error:
         raise CstlibError(
-            f"The archive {path} is damaged ({error}): delete it and run the command "
-            "again."
+            f"The archive {path} is damaged ({type(error).__name__}): delete it and run "
+            "the command again."
         ) from error
     except OSError as error:
         raise CstlibError(
