@@ -65,7 +65,7 @@ def scan_masks(
         if max(shown.pixels, default=0) > n_classes:
             raise CstlibError(
                 f"The mask {path_of(name)} holds the value {max(shown.pixels)} where "
-                f"there are {n_classes} classes: save it with the benchmark's ids."
+                f"there are {n_classes} classes: save it with class ids, 0 and 255."
             )
         return name, shown
 
