@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import stat
 import tarfile
@@ -136,3 +137,19 @@ def test_wrong_bytes_inside_a_zip_are_noticed(tmp_path):
     with pytest.raises(CstlibError, match="damaged"):
         unpack(path, target, ("made",), progress=False)
     assert state(target) == []
+
+
+def test_a_full_disk_leaves_nothing(tmp_path, monkeypatch):
+    def full(self, *args, **kwargs):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tarfile.TarFile, "extract", full)
+    monkeypatch.setattr(zipfile.ZipFile, "extract", full)
+    target = tmp_path / "target"
+    target.mkdir()
+    for name, pack in PACK.items():
+        path = pack(tmp_path / name, GOOD)
+        with pytest.raises(CstlibError, match="No space left.*make room") as caught:
+            unpack(path, target, ("made",), progress=False)
+        assert is_one_sentence(caught.value)
+        assert state(target) == []

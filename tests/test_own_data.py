@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 
 from cstlib import files
 from cstlib.data.own import prepare_own
-from cstlib.data.world_file import own_folds
+from cstlib.data.world_file import FIELDS, own_folds, read_world_file
 from cstlib.errors import CstlibError
 from cstlib.worlds import load_world
 
@@ -319,3 +320,12 @@ def test_a_wrong_folder_is_one_sentence(tmp_path):
         with pytest.raises(CstlibError, match=words) as caught:
             load_world(str(path))
         assert is_one_sentence(caught.value)
+
+
+def test_the_documented_example_is_valid(tmp_path):
+    text = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
+    example = text.split("```json")[1].split("```")[0]
+    (tmp_path / "world.json").write_text(example)
+    settings = read_world_file(tmp_path / "world.json")
+    assert set(settings) == set(FIELDS) - {"renderer_version"}
+    assert own_folds(settings["folds"], settings["classes"], "pascal") == ((1,), (2, 3))

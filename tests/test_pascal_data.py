@@ -10,6 +10,7 @@ import threading
 from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -332,3 +333,18 @@ def test_interrupted_masks_leave_nothing_behind(tmp_path, offline, monkeypatch):
     monkeypatch.undo()
     pascal.prepare_pascal(root, tmp_path / "out", progress=False)
     assert lists_of(tmp_path / "out") == LISTS
+
+
+def test_too_small_a_disk_is_said_before_anything_is_fetched(
+    tmp_path, offline, monkeypatch
+):
+    """Room for both archives and for what comes out of them."""
+    needed = 2 * (pascal.VOC.size + pascal.SBD.size)
+    room = SimpleNamespace(free=needed)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: room)
+    with pytest.raises(
+        CstlibError, match="needs 7.0 GB and its disk has 6.8"
+    ) as caught:
+        pascal.prepare_pascal(tmp_path / "root", tmp_path / "out", progress=False)
+    assert is_one_sentence(caught.value)
+    assert [*tmp_path.iterdir()] == []

@@ -25,6 +25,8 @@ from cstlib.errors import CstlibError
 BLOCK = 1 << 20  # bytes
 TIMEOUT = 30  # seconds without a byte
 PATIENCE = 5  # tries in a row that bring nothing new
+# A full disk, and (not on Windows) a full quota.
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 RESERVE = 200 * 2**20  # bytes that are left free on any disk
 
 
@@ -251,7 +253,7 @@ def _writing(part: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in FULL:
             raise CstlibError(
                 f"The disk of {part.parent} is full: make room and run the command "
                 "again, which goes on where it stopped."

@@ -24,8 +24,8 @@ PROTOCOLS = ("pascal", "coco")
 N_FOLDS = 4
 N_CLASSES = {"pascal": 20, "coco": 80}
 AGAIN = (
-    "prepare the data again (the miniature: delete its folder and run "
-    "python -m cstlib data mini)"
+    "prepare the data again with python -m cstlib data (the miniature: delete its "
+    "folder first)"
 )
 
 _LINE = re.compile(r"(?P<name>.*\S)__(?P<class>[0-9]+)")

@@ -60,7 +60,7 @@ def read_world_file(path: Path) -> dict[str, Any]:
         if not isinstance(value, FIELDS[key]) or isinstance(value, bool):
             raise CstlibError(
                 f"{path} has {value!r} for {key}, which is of the wrong kind: see the "
-                "example in the documentation."
+                "example in docs/data.md."
             )
     if settings.get("protocol", "pascal") not in PROTOCOLS:
         raise CstlibError(
