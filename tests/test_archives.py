@@ -60,7 +60,9 @@ def test_folders_come_to_their_place(tmp_path, name):
     assert state(target) == ["made", "made/deep", "made/deep/b.txt", "other"] + [
         "other/c.txt"
     ]
-    with pytest.raises(CstlibError, match="there but incomplete: delete it") as caught:
+    with pytest.raises(
+        CstlibError, match="there but incomplete: move it away"
+    ) as caught:
         unpack(path, target, ("other",), progress=False)
     assert is_one_sentence(caught.value)
     with pytest.raises(CstlibError, match="no folder missing") as caught:

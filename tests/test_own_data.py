@@ -14,6 +14,7 @@ from made_benchmarks import box
 from PIL import Image
 
 from cstlib import files
+from cstlib.data import own
 from cstlib.data.own import prepare_own
 from cstlib.data.world_file import FIELDS, own_folds, read_world_file
 from cstlib.errors import CstlibError
@@ -205,6 +206,25 @@ def test_prepared_data_are_found_again_until_they_change(tmp_path, monkeypatch):
     assert load_world(str(root)).dataset(0, "trn").present_classes("photo_00") == {2}
 
 
+def test_what_another_process_prepared_meanwhile_stays(tmp_path, monkeypatch):
+    """Several processes of one run may all find that the data are not prepared."""
+    root = own_voc(tmp_path / "birds")
+    scan = own.list_rule.scan_masks
+    nested = []
+
+    def slow(*args):
+        if not nested:
+            nested.append(True)
+            first = prepare_own(root)
+            (first / "used by the first").touch()
+        return scan(*args)
+
+    monkeypatch.setattr(own.list_rule, "scan_masks", slow)
+    found = prepare_own(root)
+    assert (found / "used by the first").exists() and (found / "meta.json").is_file()
+    assert [*found.parent.iterdir()] == [found]
+
+
 def test_a_prepared_folder_is_used_as_it_is(tmp_path, home):
     root = made_voc(tmp_path / "made", 20, 32)
     before = state(root)
@@ -267,6 +287,9 @@ def test_impossible_folds(given, words):
     [
         ({"fold": 2}, "unknown entry 'fold'"),
         ({"folds": "two"}, "'two' for folds"),
+        ({"folds": ["ab", "c"]}, "for folds, which is of the wrong kind"),
+        ({"folds": [[["a"]], [1]]}, "for folds, which is of the wrong kind"),
+        ({"classes": [1, 2]}, "for classes, which is of the wrong kind"),
         ({"image_size": True}, "True for image_size"),
         ({"protocol": "lvis"}, "protocol 'lvis'"),
         ({"least": 0}, "0 for least"),

@@ -39,7 +39,7 @@ def unpack(
     for name in folders:
         if (folder / name).exists():
             raise CstlibError(
-                f"{folder / name} is there but incomplete: delete it and run the "
+                f"{folder / name} is there but incomplete: move it away and run the "
                 "command again."
             )
     temporary = None

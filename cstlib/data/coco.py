@@ -106,7 +106,7 @@ def obtain_sources(root: Path, progress: bool = True) -> Sources:
         found = find_sources(root)
     if not found.images or not (found.annotations or found.masks):
         raise CstlibError(
-            f"COCO 2014 is not complete in {root}: delete what was unpacked there and "
+            f"COCO 2014 is not complete in {root}: move what is there away and "
             "run the command again."
         )
     return found

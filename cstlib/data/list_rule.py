@@ -131,8 +131,12 @@ def write_lists(
 
 
 @contextmanager
-def whole_folder(target: Path) -> Iterator[Path]:
+def whole_folder(target: Path, replace: bool = True) -> Iterator[Path]:
     """Yield a temporary folder beside ``target``; on success it takes its place.
+
+    Args:
+        replace: put the new folder in the place of one that is there by then; else
+            what another process has finished in the meantime stays.
 
     Raises:
         CstlibError: the folder cannot be written, or the disk is full.
@@ -143,6 +147,8 @@ def whole_folder(target: Path) -> Iterator[Path]:
         temporary = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
         yield temporary
         temporary.chmod(0o755)
+        if not replace and target.is_dir() and any(target.iterdir()):
+            return
         if target.exists():
             old = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
             target.replace(old)

@@ -62,7 +62,7 @@ def build_mini_coco(
         raise CstlibError(
             f"The folder {root} is not empty: give another one with --out or delete it."
         )
-    with whole_folder(root) as folder:
+    with whole_folder(root, replace=False) as folder:
         (folder / "images").mkdir()
         for stream, count in (("trn", train), ("val", val)):
             drawn = scenes(seed, count, stream, workers, f"{stream} images", progress)

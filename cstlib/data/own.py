@@ -84,7 +84,7 @@ def prepare_own(path: str | Path, progress: bool = True) -> Path:
     own = read_own(path)
     root = data_home() / "prepared" / f"{own.name}-{_key(own)}"
     if not (root / "meta.json").is_file():
-        with list_rule.whole_folder(root) as folder:
+        with list_rule.whole_folder(root, replace=False) as folder:
             (_prepare_coco if own.json_files else _prepare_voc)(own, folder, progress)
     return root
 

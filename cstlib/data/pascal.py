@@ -102,8 +102,8 @@ def obtain_sources(root: Path, progress: bool = True) -> Sources:
         found = find_sources(root)
     if found.voc is None or not (found.masks or found.sbd):
         raise CstlibError(
-            f"VOC2012 and SBD are not complete in {root}: delete what was unpacked "
-            "there and run the command again."
+            f"VOC2012 and SBD are not complete in {root}: move what is there away "
+            "and run the command again."
         )
     return found
 

@@ -57,7 +57,7 @@ def read_world_file(path: Path) -> dict[str, Any]:
             raise CstlibError(
                 f"{path} has an unknown entry {key!r}: it may have {', '.join(FIELDS)}."
             )
-        if not isinstance(value, FIELDS[key]) or isinstance(value, bool):
+        if not _is_kind(key, value):
             raise CstlibError(
                 f"{path} has {value!r} for {key}, which is of the wrong kind: see the "
                 "example in docs/data.md."
@@ -73,6 +73,17 @@ def read_world_file(path: Path) -> dict[str, Any]:
                 f"{path} has {settings[key]} for {key}: give more than 0."
             )
     return settings
+
+
+def _is_kind(key: str, value: Any) -> bool:
+    if not isinstance(value, FIELDS[key]) or isinstance(value, bool):
+        return False
+    if key == "classes":
+        return all(isinstance(name, str) for name in value)
+    if key == "folds" and isinstance(value, list):
+        lists = all(isinstance(fold, list) for fold in value)
+        return lists and all(isinstance(c, (str, int)) for f in value for c in f)
+    return True
 
 
 def own_folds(
@@ -102,7 +113,7 @@ def own_folds(
                 "are the least, since classes are trained on and tested apart."
             )
         return fold_table(protocol, count, given)
-    ids = {**{c: c for c in range(1, count + 1)}}
+    ids: dict[Any, int] = {c: c for c in range(1, count + 1)}
     ids.update({name: c for c, name in enumerate(class_names, start=1)})
     table = []
     for classes in given:
