@@ -56,7 +56,8 @@ def test_an_object_in_several_pieces_is_one_region():
 
 
 def test_the_smaller_object_lies_on_top_whatever_the_order():
-    big, small = made(1, 7, rect(0, 0, 20, 20)[0]), made(2, 3, rect(5, 5, 4, 4)[0])
+    # Its lower id must not put it below.
+    big, small = made(2, 7, rect(0, 0, 20, 20)[0]), made(1, 3, rect(5, 5, 4, 4)[0])
     for both in ([big, small], [small, big]):
         mask = class_mask(H, W, both)
         assert mask.dtype == np.uint8 and mask.shape == (H, W)

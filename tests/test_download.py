@@ -143,7 +143,20 @@ def test_another_version_in_the_meantime_starts_again(server, archive, tmp_path)
     server.how.body, server.how.cuts = BODY[::-1], [100_000, 0, 0, 0]
     refused(archive, tmp_path, "cut at 100000")
     server.how.body, server.how.tag = BODY, '"two"'
+    server.how.asked.clear()
     assert get(archive, tmp_path).read_bytes() == BODY
+    # Sent whole at once, not first the rest and then, for its wrong sum, the whole.
+    assert server.how.asked == ["bytes=100000-"]
+
+
+def test_a_shorter_version_leaves_nothing_of_the_longer_one(server, archive, tmp_path):
+    server.how.cuts, server.how.ranges = [100_000, 0, 0, 0], False
+    refused(archive, tmp_path, "cut at")
+    server.how.body = short = BODY[:80_000]
+    shorter = replace(archive, md5=hashlib.md5(short).hexdigest(), size=len(short))
+    server.how.asked.clear()
+    assert get(shorter, tmp_path).read_bytes() == short
+    assert len(server.how.asked) == 1
 
 
 def test_a_wrong_beginning_is_fetched_anew(server, archive, tmp_path):
