@@ -15,7 +15,7 @@ from cstlib.errors import CstlibError
 # that is asked for is imported: `--help` need not wait for torch.
 COMMANDS = {
     "check": ("cstlib.check", "say what this machine has and what is missing"),
-    "data": ("cstlib.data.mini", "prepare a benchmark's data"),
+    "data": ("cstlib.data_command", "prepare a benchmark's data"),
     "pretrain": ("cstlib.pretrain_command", "pre-train the miniature's backbone"),
     "train": ("cstlib.train_command", "train a learner on cached features"),
     "evaluate": ("cstlib.evaluate_command", "measure a checkpoint by the protocol"),

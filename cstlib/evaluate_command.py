@@ -38,7 +38,7 @@ def add_parser(subparsers) -> None:
     add("--way", type=int, default=1, help="N, classes of an episode (1)")
     add("--shot", type=int, default=1, help="K, support images of a class (1)")
     add("--episodes", type=int, default=1000, help="test episodes (1000)")
-    add("--data", help="world: mini, pascal or coco")
+    add("--data", help="mini, mini-coco, pascal, coco, or a path")
     add("--fold", type=int, help="fold of held-out classes (the one held out)")
     add("--supervision", choices=KINDS, help="pixel: true support masks are given")
     add("--mask-source", choices=SOURCES, help="of image-level supervision")

@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from cstlib.backbones import Backbone, Tokens, load_backbone
+from cstlib.data.layout import read_layout
 from cstlib.errors import CstlibError
 from cstlib.paths import cache_home
 from cstlib.worlds import World
@@ -297,13 +298,11 @@ def _fingerprint(world: World, names: Iterable[str], backbone: Backbone) -> str:
     for name, tensor in sorted(backbone.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    folder = Path(world.root) / "JPEGImages"
+    layout = read_layout(world.root)
     for name in names:
         digest.update(name.encode())
-        for suffix in (".png", ".jpg"):
-            path = folder / f"{name}{suffix}"
-            if path.is_file():
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+        path = layout.image_path(name)
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 

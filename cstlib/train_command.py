@@ -30,7 +30,7 @@ def add_parser(subparsers) -> None:
     )
     d = TrainConfig()
     add = parser.add_argument
-    add("--data", help=f"world: mini, pascal or coco ({d.data})")
+    add("--data", help=f"mini, mini-coco, pascal, coco, or a path ({d.data})")
     add("--fold", type=int, help=f"fold whose classes are held out ({d.fold})")
     add("--supervision", choices=KINDS, help=f"labels ({d.supervision})")
     add(
