@@ -182,6 +182,28 @@ def test_shapes_and_independent_pairs(learner):
     torch.testing.assert_close(class_logits.softmax(1)[:, 1], highest)
 
 
+@pytest.mark.parametrize("name", NAMES)
+@torch.no_grad()
+def test_a_resnets_maps_each_reach_the_block_of_their_level(name):
+    """4, 6 and 3 maps: a level in another's place would not fit."""
+    torch.manual_seed(5)
+    learner = make_learner(name, 13).eval()
+    correlation, mask = made_input(9, 1, (4, 4), 13)
+    blocks = (learner.squeeze_shallow, learner.squeeze_middle, learner.squeeze_deep)
+    seen = []
+    for block in blocks:
+        block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    assert learner(correlation, mask)[1].shape == (1, 2, 8, 8)
+    by_width = {x.shape[1]: x for x in seen}
+    assert sorted(by_width) == [3, 4, 6]
+    patches = correlation[..., 1:].transpose(2, 3)
+    wanted = dict(zip((4, 6, 3), patches.split((4, 6, 3), dim=1)))
+    for width, x in by_width.items():
+        y = x.flatten(2, 3)
+        outside = y == 0  # HSNet has emptied these already
+        assert torch.equal(torch.where(outside, 0, wanted[width]), y)
+
+
 @torch.no_grad()
 def test_the_class_token_takes_no_part_and_the_mask_does(learner):
     correlation, mask = made_input(5, 2, (3, 3))

@@ -204,3 +204,10 @@ def test_panet_needs_no_training(home):
     assert torch.stack([p.label for p in predictor(plans)]).unique().numel() == 2
     metrics = measure(predictor, held_out, way=2, shot=2, episodes=3).metrics()
     assert metrics.episodes == 3
+
+
+@pytest.mark.parametrize("name", ["hsnet", "asnet", "panet"])
+def test_half_precision_stays_close(home, name):
+    plans = list(home.world.dataset(0, "trn").training_plans(2, seed=0))
+    half = new_run(home, learner=name, precision="bf16").step(plans).loss
+    assert half == pytest.approx(new_run(home, learner=name).step(plans).loss, rel=0.05)

@@ -16,6 +16,8 @@ supports' 12 x 12 to 2 x 2, mixing keeps them, and the decoder sees their mean.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -63,7 +65,13 @@ class CenterPivotConv(nn.Module):
 class Block(nn.Module):
     """Three center-pivot convolutions, one after the other."""
 
-    def __init__(self, d_in: int, widths, kernels, strides) -> None:
+    def __init__(
+        self,
+        d_in: int,
+        widths: Sequence[int],
+        kernels: Sequence[int],
+        strides: Sequence[int],
+    ) -> None:
         super().__init__()
         self.layers = nn.ModuleList()
         for d_out, kernel, stride in zip(widths, kernels, strides):
