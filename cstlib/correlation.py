@@ -27,7 +27,9 @@ def correlate(
 
     C[l m, q, 0] = cos(t_q, t_s,cls) and C[l m, q, 1 + s] = cos(t_q, t_s) for layer l
     and head m, over the head's channels only. Nothing is clamped at 0, and the
-    query's class token takes no part.
+    query's class token takes no part. Where the query's maps differ in size (a
+    ResNet's), each is compared at its own, and the cosines then go to the largest
+    by bilinear interpolation.
 
     Args:
         query_tokens, support_tokens: batches of B; one with a single image serves all
@@ -38,7 +40,8 @@ def correlate(
 
     Returns:
         B x (L M) x N x (1 + S): the channel of layer l and head m is l M + m, N are
-        the query's patches, S = 144 the support's; the support's class token is first.
+        the query's patches (of its largest map), S = 144 the support's; the support's
+        class token is first.
 
     Raises:
         CstlibError: the two batches differ in size, or C is no multiple of ``heads``.
@@ -48,9 +51,7 @@ def correlate(
     grid = max(query_tokens.grids)  # a CNN's maps differ; a ViT's are all alike
     layers = []
     for layer, cls in enumerate(support_tokens.cls):
-        query = resize_patches(
-            query_tokens.patches[layer], query_tokens.grids[layer], grid
-        )
+        query = query_tokens.patches[layer]
         support = resize_patches(
             support_tokens.patches[layer],
             support_tokens.grids[layer],
@@ -59,7 +60,12 @@ def correlate(
         support = torch.cat([cls[:, None], support], dim=1)  # B x (1+S) x C
         query = split_heads(query, heads)  # B x M x N x d
         support = split_heads(support, heads)  # B x M x (1+S) x d
-        layers.append(query @ support.transpose(2, 3))  # B x M x N x (1+S)
+        cosines = query @ support.transpose(2, 3)  # B x M x N_l x (1+S)
+        if query_tokens.grids[layer] != grid:
+            maps = cosines.flatten(0, 1)  # (B M) x N_l x (1+S)
+            maps = resize_patches(maps, query_tokens.grids[layer], grid)
+            cosines = maps.unflatten(0, (-1, heads))
+        layers.append(cosines)  # B x M x N x (1+S)
     return torch.cat(layers, dim=1)  # B x (L M) x N x (1+S)
 
 
@@ -68,8 +74,8 @@ def resize_patches(
 ) -> Tensor:
     """Bilinear resize of patch tokens: B x (h w) x C -> B x (h' w') x C.
 
-    Between the final LayerNorm and the split into heads, as in the release. A target
-    equal to the grid changes nothing.
+    For the support's, between the final LayerNorm and the split into heads, as in the
+    release. A target equal to the grid changes nothing.
     """
     if grid == target:
         return patches
