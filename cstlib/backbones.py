@@ -81,6 +81,8 @@ class Tokens:
     def cat(parts: Iterable[Tokens]) -> Tokens:
         """Join batches of the same backbone."""
         parts = list(parts)
+        if len(parts) == 1:
+            return parts[0]
         return replace(
             parts[0],
             cls=[torch.cat(layer) for layer in zip(*(p.cls for p in parts))],

@@ -19,6 +19,7 @@ COMMANDS = {
     "pretrain": ("cstlib.pretrain_command", "pre-train the miniature's backbone"),
     "train": ("cstlib.train_command", "train a learner on cached features"),
     "evaluate": ("cstlib.evaluate_command", "measure a checkpoint by the protocol"),
+    "bench": ("cstlib.bench", "measure speed and memory on this machine"),
     "notebooks": ("cstlib.notebooks", "run the notebooks and store their outputs"),
 }
 
