@@ -9,21 +9,28 @@ from __future__ import annotations
 import json
 import os
 import socket
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import URLError
+from urllib.parse import urlsplit
 
 import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
-from huggingface_hub import try_to_load_from_cache
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from cstlib.backbone_specs import BackboneSpec
 from cstlib.errors import CstlibError
-from cstlib.files import sha256
+from cstlib.files import replacing, sha256
 from cstlib.paths import WEIGHTS, data_home
 
 RANDOM_SEED = 0
+HUB_FILE = "model.safetensors"
+# Batch norm's count of training batches: no weight, and absent from older files.
+COUNTER = "num_batches_tracked"
 
 
 def interpolate_position_embedding(embedding: Tensor, grid: tuple[int, int]) -> Tensor:
@@ -53,18 +60,20 @@ def interpolate_position_embedding(embedding: Tensor, grid: tuple[int, int]) -> 
     return torch.cat([embedding[:, :1], patches], dim=1)
 
 
-def random_weights(vit: nn.Module, seed: int = RANDOM_SEED) -> dict[str, Tensor]:
+def random_weights(network: nn.Module, seed: int = RANDOM_SEED) -> dict[str, Tensor]:
     """An untrained network, the same on every machine: the control of all controls.
 
     Xavier-uniform matrices, biases 0, norms 1, embeddings of deviation 0.02: the
-    state that pre-training starts from.
+    state that pre-training starts from. A ResNet's batch norms change nothing.
     """
     random = np.random.RandomState(seed)
     state = {}
-    for name, tensor in sorted(vit.state_dict().items()):
+    for name, tensor in sorted(network.state_dict().items()):
         shape = tuple(tensor.shape)
+        if name.endswith(COUNTER):
+            continue
         if len(shape) == 1:
-            values = np.full(shape, float(name.endswith("weight")))
+            values = np.full(shape, float(name.endswith(("weight", "running_var"))))
         elif name in ("cls_token", "pos_embed"):
             values = 0.02 * random.standard_normal(shape)
         else:
@@ -75,7 +84,7 @@ def random_weights(vit: nn.Module, seed: int = RANDOM_SEED) -> dict[str, Tensor]
 
 
 def read_vit_weights(path: str | Path) -> dict[str, Tensor]:
-    """ViT weights by timm's names, in float32, from a file of theirs or of DINO's.
+    """A network's weights by timm's names, in float32, from a file of theirs or DINO's.
 
     A JSON of the same name beside it may hold the file's SHA-256, which must agree.
     Checkpoints that wrap the weights (``state_dict``, ``teacher``; ``backbone.``
@@ -109,8 +118,12 @@ def read_vit_weights(path: str | Path) -> dict[str, Tensor]:
             f"Cannot read weights from {path}: it is damaged or of another kind; "
             "get it anew."
         ) from error
-    others = ("head.", "learner.")
-    return {name: x for name, x in state.items() if not name.startswith(others)}
+    others = ("head.", "fc.", "learner.")
+    return {
+        name: tensor
+        for name, tensor in state.items()
+        if not (name.startswith(others) or name.endswith(COUNTER))
+    }
 
 
 def shipped_weights(name: str) -> Path:
@@ -149,50 +162,97 @@ def weights_notes(path: Path) -> dict:
         raise CstlibError(f"{notes} is not JSON: get it anew.") from error
 
 
-def download_weights(name: str, source: str, architecture: str) -> dict[str, Tensor]:
-    """Weights from timm's hub, or one sentence that says how to bring them.
+def fetched_weights(name: str, spec: BackboneSpec) -> Path:
+    """The file that an entry's source offers, from its cache or over the network.
+
+    Files from timm's hub stay in the hub's own cache, others go to
+    ``<data home>/weights``, whole or not at all. Where the entry knows the file's
+    SHA-256, it must agree.
 
     Raises:
-        CstlibError: no network, or ``source`` is an address to fetch by hand.
+        CstlibError: no network, or what arrived is another file.
     """
+    hub_id = timm.get_pretrained_cfg(spec.architecture).hf_hub_id
+    place = f"{data_home() / 'weights' / name}.pth"
+    source = f"https://huggingface.co/{hub_id}" if spec.source == "hub" else spec.source
     by_hand = (
-        f"put its weights at {data_home() / 'weights' / name}.pth (or .safetensors), "
-        "or name their file as `weights`."
+        f"connect this machine to the network, or fetch {source} "
+        f"({spec.megabytes:.0f} MB) elsewhere and put the weights at {place} (or "
+        ".safetensors)."
     )
-    if source != "hub":
-        raise CstlibError(f"{name} is not here: fetch {source} and {by_hand}")
-    hub_id = timm.get_pretrained_cfg(architecture).hf_hub_id
-    cached = try_to_load_from_cache(hub_id, "model.safetensors")
-    if isinstance(cached, str):
-        return read_vit_weights(cached)
     try:
-        # The hub's client would retry for a minute before it says the same.
-        if not any(os.environ.get(v) for v in ("HTTPS_PROXY", "https_proxy")):
-            socket.getaddrinfo("huggingface.co", 443)
-        vit = timm.create_model(architecture, pretrained=True, num_classes=0)
-    except Exception as error:  # the client's exceptions change with its versions
+        if spec.source == "hub":
+            return _from_hub(hub_id, spec.sha256)
+        return _from_address(spec.source, spec.sha256, Path(place))
+    except CstlibError:  # the disk is full, say
+        raise
+    except Exception as error:  # the clients' exceptions change with their versions
         raise CstlibError(
-            f"Cannot download {name} from the hub ({hub_id}): connect this machine to "
-            f"the network, or {by_hand}"
+            f"The weights of {name} are not here and cannot be downloaded: {by_hand}"
         ) from error
-    return vit.state_dict()
 
 
-def load_vit_weights(vit: nn.Module, state: dict[str, Tensor], origin: str) -> None:
+def _from_hub(hub_id: str, expected: str) -> Path:
+    path = try_to_load_from_cache(hub_id, HUB_FILE)
+    if not isinstance(path, str):
+        _look_up("huggingface.co")
+        path = hf_hub_download(hub_id, HUB_FILE)
+    _check_sum(Path(path), expected, f"{path} from {hub_id}", "delete it")
+    return Path(path)
+
+
+def _from_address(address: str, expected: str, place: Path) -> Path:
+    with replacing(place) as temporary:
+        try:
+            _look_up(urlsplit(address).hostname)
+            torch.hub.download_url_to_file(address, str(temporary))
+            read_vit_weights(temporary)  # a cut connection leaves half a file
+        except (URLError, HTTPException, ConnectionError, TimeoutError) as error:
+            raise NoDownload from error  # or `replacing` would blame the disk
+        except CstlibError as error:
+            raise NoDownload from error
+        _check_sum(temporary, expected, f"What {address} sent", "look there")
+    return place
+
+
+def _check_sum(path: Path, expected: str, what: str, todo: str) -> None:
+    if expected and sha256(path) != expected:
+        raise CstlibError(
+            f"{what} is not the file that this backbone stands for (SHA-256 differs): "
+            f"{todo}, then try again."
+        )
+
+
+class NoDownload(Exception):
+    """The connection failed, or ended too early."""
+
+
+def _look_up(host: str) -> None:
+    """Fail at once without a network; the hub's client would retry for a minute."""
+    if not any(os.environ.get(v) for v in ("HTTPS_PROXY", "https_proxy")):
+        try:
+            socket.getaddrinfo(host, 443)
+        except OSError as error:
+            raise NoDownload from error
+
+
+def load_vit_weights(network: nn.Module, state: dict[str, Tensor], origin: str) -> None:
     """Fill every weight, strictly; position embeddings go to the network's grid.
 
     Raises:
         CstlibError: a name or a shape differs; ``origin`` stands in the sentence.
     """
-    wanted = vit.state_dict()
+    wanted = network.state_dict()
     embedding = state.get("pos_embed")
-    if embedding is not None and embedding.ndim == 3:
-        grid = tuple(vit.patch_embed.grid_size)
+    if "pos_embed" in wanted and embedding is not None and embedding.ndim == 3:
+        grid = tuple(network.patch_embed.grid_size)
         state = {**state, "pos_embed": interpolate_position_embedding(embedding, grid)}
+    counters = {name: torch.tensor(0) for name in wanted if name.endswith(COUNTER)}
+    state = {**state, **counters}
     shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
     if shapes != {name: tuple(tensor.shape) for name, tensor in wanted.items()}:
         raise CstlibError(
             f"{origin} holds weights of another network: choose the backbone that it "
             "was made for."
         )
-    vit.load_state_dict(state, assign=True)
+    network.load_state_dict(state, assign=True)

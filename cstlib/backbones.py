@@ -17,8 +17,9 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
+from cstlib.backbone_specs import BACKBONES, BackboneSpec
 from cstlib.backbone_weights import (
-    download_weights,
+    fetched_weights,
     load_vit_weights,
     local_weights,
     random_weights,
@@ -29,8 +30,15 @@ from cstlib.backbone_weights import (
 from cstlib.errors import CstlibError
 from cstlib.paths import WEIGHTS
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "BackboneSpec",
+    "Tokens",
+    "build_network",
+    "load_backbone",
+    "mini_vit",
+]
 
 
 @dataclass
@@ -74,6 +82,8 @@ class Tokens:
     def cat(parts: Iterable[Tokens]) -> Tokens:
         """Join batches of the same backbone."""
         parts = list(parts)
+        if len(parts) == 1:
+            return parts[0]
         return replace(
             parts[0],
             cls=[torch.cat(layer) for layer in zip(*(p.cls for p in parts))],
@@ -220,55 +230,16 @@ class UnitScale(nn.Module):
         return F.rms_norm(vectors, vectors.shape[-1:], eps=1e-6)
 
 
-@dataclass(frozen=True)
-class BackboneSpec:
-    """An entry of `BACKBONES`: which network, and where its weights come from.
+def build_network(spec: BackboneSpec) -> nn.Module:
+    """The network of an entry on torch's "meta" device: shapes only, no numbers at all.
 
-    Attributes:
-        source: "package" (a file in ``cstlib/weights``, with its SHA-256), "seed"
-            (random numbers), "hub" (timm downloads them) or an address to fetch by
-            hand.
-        architecture: timm's name; empty for `mini_vit`.
-        image_size: S, in pixels; position embeddings are interpolated to it.
-        threshold: of the pseudo-masks, where the weights' JSON names none.
+    So no weight can be left at random by mistake, and nobody's random stream moves.
     """
-
-    source: str
-    architecture: str = ""
-    image_size: int = 96
-    threshold: float = 0.4
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
-
-    def build(self) -> VisionTransformer:
-        """The network on torch's "meta" device: shapes only, no numbers at all.
-
-        So no weight can be left at random by mistake, and nobody's random stream
-        moves.
-        """
-        with torch.device("meta"):
-            if not self.architecture:
-                return mini_vit()
-            return timm.create_model(
-                self.architecture, img_size=self.image_size, num_classes=0
-            )
-
-
-DINO_FILES = "https://dl.fbaipublicfiles.com/dino"
-BACKBONES: dict[str, BackboneSpec] = {
-    "dino-mini": BackboneSpec("package"),
-    "supervised-mini": BackboneSpec("package"),
-    "random-mini": BackboneSpec("seed"),
-    "dino-vits8": BackboneSpec("hub", "vit_small_patch8_224.dino", 400),
-    "dino-vits16": BackboneSpec("hub", "vit_small_patch16_224.dino", 400),
-    # The weights behind the paper's numbers, an earlier state of dino-vits8's.
-    "dino-vits8-300ep": BackboneSpec(
-        f"{DINO_FILES}/dino_deitsmall8_300ep_pretrain/"
-        "dino_deitsmall8_300ep_pretrain.pth",
-        "vit_small_patch8_224.dino",
-        400,
-    ),
-}
+    size = {} if spec.convolutional else {"img_size": spec.image_size}
+    with torch.device("meta"):
+        if not spec.architecture:
+            return mini_vit()
+        return timm.create_model(spec.architecture, num_classes=0, **size)
 
 
 def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
@@ -289,22 +260,24 @@ def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
     if name not in BACKBONES:
         raise CstlibError(f"No backbone {name!r}: choose among {', '.join(BACKBONES)}.")
     spec = BACKBONES[name]
-    vit = spec.build()
-    path = Path(weights) if weights is not None else _weights_file(name, spec.source)
-    if path is not None:
-        state = read_vit_weights(path)
-    elif spec.source == "seed":
-        state = random_weights(vit)
+    network = build_network(spec)
+    if spec.source == "seed" and weights is None:
+        path, state = None, random_weights(network)
     else:
-        state = download_weights(name, spec.source, spec.architecture)
-    load_vit_weights(vit, state, origin=str(path or name))
+        path = Path(weights) if weights is not None else _weights_file(name, spec)
+        state = read_vit_weights(path)
+    load_vit_weights(network, state, origin=str(path or name))
     notes = weights_notes(path or WEIGHTS / f"{name}.safetensors")
     threshold = float(notes.get("threshold", spec.threshold))
-    return Backbone(name, vit, spec, threshold, notes.get("output_threshold"))
+    if spec.convolutional:
+        from cstlib.resnet_backbone import ResNetBackbone
+
+        return ResNetBackbone(name, network, spec, threshold)
+    return Backbone(name, network, spec, threshold, notes.get("output_threshold"))
 
 
-def _weights_file(name: str, source: str) -> Path | None:
-    """The file of a backbone's weights on this machine, if it has one."""
-    if source == "seed":
-        return None
-    return shipped_weights(name) if source == "package" else local_weights(name)
+def _weights_file(name: str, spec: BackboneSpec) -> Path:
+    """The file of a backbone's weights: shipped, put there by hand, or fetched."""
+    if spec.source == "package":
+        return shipped_weights(name)
+    return local_weights(name) or fetched_weights(name, spec)

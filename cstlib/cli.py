@@ -22,6 +22,7 @@ COMMANDS = {
     "reproduce": ("cstlib.reproduce_command", "run what is missing of a table"),
     "paper": ("cstlib.paper_command", "print a table of the paper, with its notes"),
     "predict": ("cstlib.predict_command", "classify and segment your own pictures"),
+    "bench": ("cstlib.bench", "measure speed and memory on this machine"),
     "notebooks": ("cstlib.notebooks", "run the notebooks and store their outputs"),
 }
 

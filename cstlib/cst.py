@@ -20,10 +20,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cstlib.learner import Learner, class_score_loss, upsample_pairs
+from cstlib.support_attention import attend_in_parts
 
 SUPPORT_GRID = 12  # side of the support's patch grid: fixed by the two poolings
 GROUPS = 4
 HEADS = 8
+# Above as many support tokens, the attention of a CPU is faster in parts.
+MANY_TOKENS = 64
 
 
 class CorrelationLayer(nn.Module):
@@ -73,23 +76,33 @@ class CorrelationLayer(nn.Module):
         half = self.attended_norm.num_channels
         weight, bias = self.qkv.weight, self.qkv.bias
         q = F.conv2d(pooled, weight[:half], bias[:half])  # B x D/2 x Q x (1+S')
-        k, v = F.conv2d(x, weight[half:], bias[half:]).chunk(2, dim=1)  # .. x (1+S)
-        x = self.multi_head_attention(q, k, v, support_mask)
+        # As a matrix product: in bfloat16 a CPU takes twice as long for a convolution.
+        kv = torch.baddbmm(
+            bias[half:, None].expand(len(x), -1, 1),
+            weight[half:].flatten(1).expand(len(x), -1, -1),  # B x D x D_in
+            x.flatten(2),  # B x D_in x Q (1+S)
+        ).unflatten(2, x.shape[2:])  # B x D x Q x (1+S)
+        x = self.multi_head_attention(q, kv, support_mask)
         x = self.attended_conv(F.relu(self.attended_norm(x)))
         return F.relu(self.attended_out_norm(x))  # B x D x Q x (1+S')
 
     def multi_head_attention(
-        self, q: Tensor, k: Tensor, v: Tensor, support_mask: Tensor | None
+        self, q: Tensor, kv: Tensor, support_mask: Tensor | None
     ) -> Tensor:
         """MSA of equation (3), over the support axis; only q is pooled.
 
         The softmax has no factor 1/sqrt(d), as in the release.
         """
-        q, k, v = (t.unflatten(1, (HEADS, -1)).transpose(2, 3) for t in (q, k, v))
+        bias = None if support_mask is None else mask_bias(support_mask, self.grid)
+        if q.device.type == "cpu" and kv.shape[3] > MANY_TOKENS:
+            return attend_in_parts(q.float(), kv.float(), bias, HEADS)
+        q, k, v = (
+            t.unflatten(1, (HEADS, -1)).transpose(2, 3) for t in (q, *kv.chunk(2, 1))
+        )
         v = v.contiguous()  # B x 8 x Q x d x (1+S); the product below runs 3x faster
         similarity = q.transpose(3, 4) @ k  # B x 8 x Q x (1+S') x (1+S)
-        if support_mask is not None:
-            similarity += mask_bias(support_mask, self.grid)[:, None, None, None]
+        if bias is not None:
+            similarity += bias[:, None, None, None]
         attention = similarity.softmax(dim=-1)
         x = attention @ v.transpose(3, 4)  # B x 8 x Q x (1+S') x d
         return x.permute(0, 1, 4, 2, 3).flatten(1, 2)  # B x D/2 x Q x (1+S')

@@ -83,7 +83,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     backbone = load_backbone(config.get("backbone") or world.backbone)
     probe = Features(backbone, dataset.image, device)
     learner = saved.for_features(probe).to(device)
-    features = open_features(world, backbone, device)
+    features = open_features(world, backbone, device, precision=args.precision)
     if saved.config.get("fold", fold) != fold:
         print(
             f"cstlib: note: fold {saved.config['fold']} was held out in training, so "

@@ -25,17 +25,13 @@ from cstlib.supervision import Supervision, measuring_mask
 Predictor = Callable[[Sequence[EpisodePlan]], list[Prediction]]
 PRECISIONS = ("fp32", "bf16")
 
-# Pairs of a query and a support image that go through the learner at once: on a CPU
-# few enough for the memory of a step to be used again by the next, on a GPU many.
-PAIRS = {"cpu": 4}
-PAIRS_ELSEWHERE = 48
 # Pairs that a predictor is handed at once, in whole episodes.
 HANDED = 24
 
 
 def pairs_at_once(features: Features) -> int:
     """How many pairs to give the learner at once on the features' device."""
-    return PAIRS.get(features.device.type, PAIRS_ELSEWHERE)
+    return features.pairs_at_once
 
 
 def forward_pairs(
@@ -55,11 +51,16 @@ def forward_pairs(
     Returns:
         Float32 class logits B x 2 and mask logits B x 2 x h x w.
     """
+    if len(set(queries)) == 1:
+        queries = queries[:1]  # serves all supports
     with torch.no_grad():
-        compared = learner.compare(features.tokens(queries), features.tokens(supports))
+        query_tokens = features.tokens(queries)
+        support_tokens = features.support_tokens(supports)
     with torch.autocast(
         features.device.type, torch.bfloat16, enabled=precision == "bf16"
     ):
+        with torch.no_grad():
+            compared = learner.compare(query_tokens, support_tokens)
         class_logits, mask_logits = learner(compared, masks, features.grid)
     return class_logits.float(), mask_logits.float()
 
@@ -76,13 +77,34 @@ def predict(
 
     Every class and shot is run on its own; then the learner's ``combine`` brings maps
     to each query's original size and N x K answers to one (`cstlib.cst.combine`).
+    Episodes are taken a few at a time, so that a query's features are still remembered
+    for all its classes and shots.
     """
+    found, start = [], 0
+    while start < len(plans):
+        pairs = plans[start].way * plans[start].shot
+        end = start + max(1, pairs_at_once(features) // pairs)
+        parts = (learner, dataset, features, supervision, plans[start:end], precision)
+        found += _predict_together(*parts)
+        start = end
+    return found
+
+
+def _predict_together(
+    learner: Learner,
+    dataset: VocDataset,
+    features: Features,
+    supervision: Supervision,
+    plans: Sequence[EpisodePlan],
+    precision: str,
+) -> list[Prediction]:
+    """`predict` for so few episodes that all their tokens stay in memory."""
+    at_once = pairs_at_once(features)
     pairs = [
         (plan, name) for plan in plans for names in plan.supports for name in names
     ]
     masks = supervision.support_masks(plans)
     class_logits, mask_logits = [], []
-    at_once = pairs_at_once(features)
     with torch.inference_mode():
         for start in range(0, len(pairs), at_once):
             chunk = slice(start, start + at_once)

@@ -23,12 +23,22 @@ from cstlib.backbones import Backbone, Tokens, load_backbone
 from cstlib.data.layout import read_layout
 from cstlib.errors import CstlibError
 from cstlib.paths import cache_home
+from cstlib.recent_tokens import RecentTokens
 from cstlib.worlds import World
 
 FORMAT = 1
 BATCH = 50
 # What does not fit below this is computed anew for every batch (Pascal: 280 GB).
 MOST_BYTES = 8 * 2**30
+# Pairs of a query and a support image that go through the learner at once. On a CPU
+# few enough for the memory of a step to be used again by the next: four at 144 query
+# tokens, one where there are more. On a GPU many.
+PAIRS = {"cpu": 4}
+PAIRS_ELSEWHERE = 48
+PAPERS_BATCH = 12
+TOKENS = 144
+# Memory for the supports of the episode at hand, where nothing is kept on disk.
+SUPPORT_BYTES = 192 * 2**20
 
 
 def pick_device(name: str | torch.device | None = None) -> torch.device:
@@ -51,11 +61,13 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
 
 
 class Features:
-    """Tokens by image name, straight from the backbone, nothing kept.
+    """Tokens by image name, straight from the backbone; the last few are remembered.
 
-    ``channels`` is L * M, the correlation's channels, with ``layers`` L and ``heads``
-    M; ``width`` the C of a last-layer token; ``grid`` the (h, w) of the query tokens;
-    ``threshold`` and ``output_threshold`` go with the backbone's pseudo-masks.
+    ``precision`` "bf16" runs the backbone in automatic mixed precision; its tokens
+    are float32 all the same. ``channels`` is L * M, the correlation's channels, with
+    ``layers`` L and ``heads`` M; ``width`` the C of a last-layer token; ``grid`` the
+    (h, w) of the query tokens; ``threshold`` and ``output_threshold`` go with the
+    backbone's pseudo-masks.
     """
 
     def __init__(
@@ -63,19 +75,20 @@ class Features:
         backbone: str | Backbone,
         image: Callable[[str], Tensor],
         device: str | torch.device | None = None,
+        precision: str = "fp32",
     ) -> None:
         if isinstance(backbone, str):
             backbone = load_backbone(backbone)
         self.device = pick_device(device)
+        self.precision = precision
         self.backbone = backbone.to(self.device).eval()
         self.name = backbone.name
         self.threshold = backbone.threshold
         self.output_threshold = backbone.output_threshold
         self.image_size = backbone.image_size
         self._image = image
-        with torch.inference_mode():
-            size = (1, 3, backbone.image_size, backbone.image_size)
-            one = self.backbone(torch.zeros(size, device=self.device))
+        size = (1, 3, backbone.image_size, backbone.image_size)
+        one = self._run(torch.zeros(size))
         self.heads = one.heads
         self.grids = one.grids
         self.grid = max(one.grids)  # a CNN's maps are brought to the largest
@@ -88,6 +101,20 @@ class Features:
             (one.attn_k.shape[1], 1, one.attn_k.shape[3]),
             tuple(one.attn_k.shape[1:]),
         ]
+        self.recent = RecentTokens(
+            self._compute,
+            at_once=max(1, BATCH * TOKENS // (self.grid[0] * self.grid[1])),
+            full=2 * self.pairs_at_once,
+            small=SUPPORT_BYTES if self.device.type == "cpu" else 8 * SUPPORT_BYTES,
+        )
+
+    @property
+    def pairs_at_once(self) -> int:
+        """How many pairs of images to give the learner at once on this device."""
+        tokens = self.grid[0] * self.grid[1]
+        if self.device.type in PAIRS:
+            return max(1, PAIRS[self.device.type] * TOKENS // max(TOKENS, tokens))
+        return max(PAPERS_BATCH, PAIRS_ELSEWHERE * TOKENS // max(TOKENS, tokens))
 
     def tokens(self, names: list[str]) -> Tokens:
         """Float32 tokens of these images, in order, on ``device``.
@@ -95,17 +122,26 @@ class Features:
         Raises:
             CstlibError: an image is missing, unreadable or unknown.
         """
-        # Not inference_mode: what is made from these tokens may enter autograd.
-        with torch.no_grad():
-            images = torch.stack([self._image(name) for name in names])
-            found = self.backbone(images.to(self.device))
-        found.attn_q = found.attn_q[:, :, :1]
-        return found
+        return self.recent.full(names)
+
+    def support_tokens(self, names: list[str]) -> Tokens:
+        """As `tokens`, for supports: possibly pooled to `correlate`'s support grid."""
+        return self.recent.pooled(names)
 
     def attention(self, names: list[str]) -> Tokens:
         """The last block's queries and keys alone: all that pseudo-masks need."""
-        found = self.tokens(names)
-        return Tokens([], [], self.grids, self.heads, found.attn_q, found.attn_k)
+        return self.recent.attention(names)
+
+    def _compute(self, names: list[str]) -> Tokens:
+        return self._run(torch.stack([self._image(name) for name in names]))
+
+    # Not inference_mode, also within it: what is remembered may enter autograd later.
+    @torch.inference_mode(False)
+    @torch.no_grad()
+    def _run(self, images: Tensor) -> Tokens:
+        half = self.precision == "bf16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            return self.backbone(images.to(self.device)).to(torch.float32)
 
 
 class FeatureStore(Features):
@@ -170,6 +206,9 @@ class FeatureStore(Features):
             attn_q=attn_q,
             attn_k=attn_k,
         )
+
+    def support_tokens(self, names: list[str]) -> Tokens:
+        return self.tokens(names)
 
     def attention(self, names: list[str]) -> Tokens:
         attn_q, attn_k = self._gather(names, self._kept)
@@ -239,13 +278,13 @@ class FeatureStore(Features):
     @torch.inference_mode()
     def _rows_of(self, names: list[str]) -> np.ndarray:
         """Half-precision rows, B x width, straight from the backbone."""
-        found = super().tokens(names)
+        found = self._compute(names)
         parts = [
             torch.cat([cls[:, None], patches], dim=1).flatten(1)  # B x (1+N) C
             for cls, patches in zip(found.cls, found.patches)
         ]
         parts = parts[: self._kept]
-        parts += [found.attn_q.flatten(1), found.attn_k.flatten(1)]
+        parts += [found.attn_q[:, :, :1].flatten(1), found.attn_k.flatten(1)]
         return torch.cat(parts, dim=1).half().cpu().numpy()
 
 
@@ -254,17 +293,21 @@ def open_features(
     backbone: str | Backbone,
     device: str | torch.device | None = None,
     progress: bool = True,
+    precision: str = "fp32",
 ) -> Features:
     """A `FeatureStore` where its file stays small enough, else live `Features`.
 
     ViT-S/8 at 400 x 400 pixels makes 23 MB of tokens an image: those of Pascal would
     fill 280 GB, and reading them would take longer than computing them.
+
+    Args:
+        precision: of the backbone where it runs live; a store is always made in fp32.
     """
     if isinstance(backbone, str):
         backbone = load_backbone(backbone)
     _check_size(world, backbone)
     image_of = listed_images(world)
-    live = Features(backbone, lambda name: image_of[name](name), device)
+    live = Features(backbone, lambda name: image_of[name](name), device, precision)
     if 2 * _numbers(live.row_shapes) * len(image_of) > MOST_BYTES:
         return live
     return FeatureStore(world, backbone, device, progress)

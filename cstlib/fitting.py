@@ -105,7 +105,7 @@ class Run:
         protocol_plans(self.held_out, 1, 1, config.validation_episodes)
         _check_pairs(self.train_set)
         self.features = features or open_features(
-            self.world, config.backbone, device, progress
+            self.world, config.backbone, device, progress, config.precision
         )
         few = few_masks(config, self.train_set, self.features)
         self.enhancer = few.enhancer
@@ -133,37 +133,38 @@ class Run:
 
         The batch goes through the learner in parts that fit the device. Group norm
         looks at one episode at a time, so the summed gradients are the whole batch's.
+        Masks and tokens of a part are asked for together, so that no image needs to go
+        through the backbone twice.
         """
         presence = self.supervision.presence(plans)[:, 0]
-        targets = self.supervision.target_masks(plans)
-        supports = self.supervision.support_masks(plans)
+        targets: list[Tensor] | None = []
         self.learner.train()
         self.optimizer.zero_grad(set_to_none=True)
         losses, class_logits, mask_logits = [], [], []
         size = pairs_at_once(self.features)
         for start in range(0, len(plans), size):
-            part = slice(start, start + size)
+            part = plans[start : start + size]
+            target = self.supervision.target_masks(part)
             logits = forward_pairs(
                 self.learner,
                 self.features,
-                [plan.query for plan in plans[part]],
-                [plan.supports[0][0] for plan in plans[part]],
-                None if supports is None else supports[part],
+                [plan.query for plan in part],
+                [plan.supports[0][0] for plan in part],
+                self.supervision.support_masks(part),
                 self.config.precision,
             )
             loss = self.learner.losses(
-                *logits,
-                presence[part],
-                None if targets is None else targets[part],
-                self.config.lam,
+                *logits, presence[start : start + size], target, self.config.lam
             )
-            loss = torch.stack(loss) * len(plans[part]) / len(plans)
+            loss = torch.stack(loss) * len(part) / len(plans)
             loss[0].backward()
             losses.append(loss.detach())
             class_logits.append(logits[0].detach())
             mask_logits.append(logits[1].detach())
+            targets = None if target is None else [*targets, target]
         self.optimizer.step()
         self.position += len(plans)
+        targets = None if targets is None else torch.cat(targets)
         self._update_meter(
             plans, torch.cat(class_logits), torch.cat(mask_logits), presence, targets
         )

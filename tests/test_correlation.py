@@ -97,17 +97,30 @@ def test_one_query_serves_many_supports():
     torch.testing.assert_close(correlate(query, support, 3), repeated)
 
 
-def test_unequal_maps_come_to_the_finest_query_grid():
-    grids = ((6, 6), (3, 3))
+def test_cosines_of_unequal_maps_come_to_the_largest_query_grid():
+    """A ResNet's: compared at each map's own size, with as many channels as it has."""
+    grids = ((6, 7), (3, 4))
     query, support = made_tokens(12, grids=grids), made_tokens(13, grids=grids)
+    wide = made_tokens(14, width=5, grids=grids[1:]), made_tokens(15, width=5)
+    query.patches[1], query.cls[1] = wide[0].patches[0], wide[0].cls[0]
+    support.patches[1] = wide[1].patches[0]
+    support.cls[1], support.grids[1] = wide[1].cls[0], (5, 6)
     found = correlate(query, support, support_grid=3)
-    assert found.shape == (2, 4, 36, 10)
-    patches = resize_patches(query.patches[1], (3, 3), (6, 6))
-    fine = replace(query, patches=[patches], cls=query.cls[1:], grids=[(6, 6)])
-    coarse = replace(
-        support, patches=support.patches[1:], cls=support.cls[1:], grids=[(3, 3)]
-    )
-    torch.testing.assert_close(found[:, 2:], correlate(fine, coarse, 3))
+    assert found.shape == (2, 4, 42, 10)
+    for layer, m in ((0, 1), (1, 0), (1, 1)):
+        alone = [
+            replace(
+                tokens,
+                patches=tokens.patches[layer : layer + 1],
+                cls=tokens.cls[layer : layer + 1],
+                grids=tokens.grids[layer : layer + 1],
+            )
+            for tokens in (query, support)
+        ]
+        own = correlate(*alone, support_grid=3)[:, m]  # 2 x h w x 10
+        maps = own.mT.unflatten(2, grids[layer])
+        wanted = resize(maps, 6, 7).flatten(2).mT.float()
+        torch.testing.assert_close(found[:, 2 * layer + m], wanted)
 
 
 def test_resize_patches_keeps_corners_and_the_same_grid():

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from made import is_one_sentence
 from made_world import BACKBONE, made_home
 
-from cstlib import evaluation
+from cstlib import features as features_module
 from cstlib.baselines import make_learner
 from cstlib.baselines.controls import (
     all_foreground,
@@ -54,7 +54,7 @@ def learner(features):
 def test_batches_give_what_one_pair_at_a_time_gives(
     world, features, held_out, learner, kind, way, shot, monkeypatch
 ):
-    monkeypatch.setitem(evaluation.PAIRS, "cpu", 3)  # so that chunks cut episodes
+    monkeypatch.setitem(features_module.PAIRS, "cpu", 3)  # so that chunks cut episodes
     supervision = make_supervision(kind, None, world, held_out, features)
     plans = [held_out.plan(index, way, shot) for index in range(3)]
     found = predict(learner, held_out, features, supervision, plans)
