@@ -188,8 +188,8 @@ def mini_vit(multi_size: bool = False, drop_path: float = 0.0) -> VisionTransfor
     Twelve blocks of six heads give the same 72 correlation channels as ViT-S/8, so
     the learner on top is exactly the published one. Xavier initialisation ("jax" in
     timm), because DINO's standard deviation of 0.02 is too small at width 96. Queries
-    and keys have unit root mean square (`UnitScale`), so that attention weighs tokens
-    by the cosine of equation (9) and nothing else.
+    and keys all have one length (`UnitScale`), so that attention weighs tokens by the
+    cosine of equation (9) and nothing else.
 
     Args:
         multi_size: accept images of any multiple of 8 pixels, with interpolated
@@ -217,17 +217,18 @@ def mini_vit(multi_size: bool = False, drop_path: float = 0.0) -> VisionTransfor
 
 
 class UnitScale(nn.Module):
-    """Scales vectors to a root mean square of 1: directions stay, lengths go.
+    """Gives vectors of d channels the length sqrt(d / 2): directions stay, lengths go.
 
     Without it a small ViT hides its choice in the lengths of a few keys: the class
     token then reads a handful of tokens, and cosines (equation 9) say nothing of
-    objects. With d-dimensional heads the softmax sees sqrt(d) times the cosine.
-    A root mean square norm without weights (Zhang and Sennrich, NeurIPS 2019), on
-    queries and keys as in Dehghani et al., ICML 2023, section 2.
+    objects. On queries and keys of 16 channels, the softmax sees twice the cosine: so
+    little that objects and ground must be far apart in it. A root mean square norm
+    without weights (Zhang and Sennrich, NeurIPS 2019), on queries and keys as in
+    Dehghani et al., ICML 2023, section 2.
     """
 
     def forward(self, vectors: Tensor) -> Tensor:
-        return F.rms_norm(vectors, vectors.shape[-1:], eps=1e-6)
+        return F.rms_norm(vectors, vectors.shape[-1:], eps=1e-6) * 0.5**0.5
 
 
 def build_network(spec: BackboneSpec) -> nn.Module:

@@ -26,8 +26,8 @@ from cstlib.backbones import Tokens, load_backbone
 from cstlib.correlation import SUPPORT_GRID, resize_patches
 from cstlib.cst import combine
 from cstlib.errors import CstlibError
-from cstlib.evaluation import PAIRS, PAIRS_ELSEWHERE, PRECISIONS
-from cstlib.features import pick_device
+from cstlib.evaluation import PRECISIONS
+from cstlib.features import PAIRS, PAIRS_ELSEWHERE, pick_device
 from cstlib.paths import data_home
 from cstlib.predicted import ImagePrediction
 from cstlib.pseudo_masks import pseudo_mask

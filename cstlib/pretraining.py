@@ -39,7 +39,7 @@ class PretrainConfig:
     """
 
     images: int = 24_000
-    steps: int = 4_000
+    steps: int = 3_000
     batch: int = 64
     seed: int = 0
     precision: str = "float32"
