@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cstlib.backbones import BACKBONES, build_network
 from cstlib.baselines import LEARNERS, make_learner
+from cstlib.baselines.panet import PANet
 from cstlib.cst import CST, SUPPORT_GRID
 from cstlib.naive_path import plain_learner
 
@@ -88,14 +89,14 @@ def learner_complexity(
         learner = make_learner(name, channels).eval()
     correlation = _meta(1, channels, grid[0] * grid[1], 1 + SUPPORT_GRID**2)
     mask = _meta(1, 8 * grid[0], 8 * grid[1])
-    if published and isinstance(learner, CST):
+    if published and type(learner) is CST:
         return count(learner, lambda: plain_learner(learner, correlation, mask, grid))
     return count(learner, lambda: learner(correlation, mask, grid))
 
 
 def learner_names() -> list[str]:
-    """All that `LEARNERS` holds."""
-    return list(LEARNERS)
+    """All of `LEARNERS` that look at correlations; PANet looks at tokens."""
+    return [name for name, kind in LEARNERS.items() if not issubclass(kind, PANet)]
 
 
 def _meta(*shape: int) -> Tensor:

@@ -69,12 +69,26 @@ def rows_like(config: Mapping[str, Any], **wanted: Any) -> list[dict[str, Any]]:
     fields = set(COMPARED)
     if config.get("supervision") == "mixed":
         fields = fields - {"mask_source"} | set(MIXED)
+    config = _in_the_papers_words(config)
     asked = {k: v for k, v in {**usual, **config}.items() if k in fields}
     return [
         row
         for row in rows(**wanted)
         if "supervision" in row and all(row.get(k, v) == v for k, v in asked.items())
     ]
+
+
+def _in_the_papers_words(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What a configuration says with numbers and names of its own."""
+    said = dict(config)
+    if isinstance(said.get("heads"), int):  # of the correlation; the paper's are tasks'
+        said["correlation"] = "single-head" if said["heads"] == 1 else "multi-head"
+        coupled = said.get("learner") == "cst-coupled"
+        said["heads"] = "coupled" if coupled else "decoupled"
+        said["learner"] = "cst" if coupled else said.get("learner", "cst")
+    if said.get("supervision") == "mixed":
+        said.setdefault("enhancer", said.get("mask_source", "enhanced") == "enhanced")
+    return said
 
 
 def paper_rows(**wanted: Any) -> list[dict[str, Any]]:

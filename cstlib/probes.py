@@ -25,7 +25,7 @@ from cstlib.pseudo_masks import attention_map, output_tokens
 from cstlib.worlds import World, load_world
 
 # The same network with weights of another origin.
-TWINS = ("random-mini",)
+TWINS = ("supervised-mini", "random-mini")
 # In the units of equation 11: (mean cosine + 1) / 2.
 THRESHOLDS = np.round(np.arange(0.05, 0.951, 0.01), 2)
 

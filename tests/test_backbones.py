@@ -77,8 +77,8 @@ def test_tokens_block_by_block(random_mini):
         )
         torch.testing.assert_close(tokens.cls[layer], normed[:, 0])
         torch.testing.assert_close(tokens.patches[layer], normed[:, 1:])
-    # The miniature scales queries and keys to a root mean square of 1.
-    unit = qkv[:, :, :2] / qkv[:, :, :2].square().mean(-1, keepdim=True).sqrt()
+    # The miniature gives all queries and keys a mean square of 1/2.
+    unit = qkv[:, :, :2] / (2 * qkv[:, :, :2].square().mean(-1, keepdim=True)).sqrt()
     torch.testing.assert_close(tokens.attn_q, unit[:, :, 0].transpose(1, 2))
     torch.testing.assert_close(tokens.attn_k, unit[:, :, 1].transpose(1, 2))
     assert tokens.grids == [(12, 12)] * 12 and tokens.heads == 6
@@ -353,7 +353,7 @@ def test_mini_attention_weighs_by_cosine_alone():
     tokens = backbone(torch.rand(2, 3, 96, 96))
     d = tokens.attn_q.shape[-1]
     for vectors in (tokens.attn_q, tokens.attn_k):
-        assert torch.allclose(vectors.square().mean(-1), torch.ones(()), atol=1e-3)
+        assert torch.allclose(vectors.square().mean(-1), torch.tensor(0.5), atol=1e-3)
     scores = tokens.attn_q[:, :, :1] @ tokens.attn_k[:, :, 1:].mT / d**0.5
     cosines = attention_map(tokens, tokens)
-    assert torch.allclose(scores.squeeze(2), d**0.5 * cosines, atol=1e-4)
+    assert torch.allclose(scores.squeeze(2), d**0.5 / 2 * cosines, atol=1e-4)

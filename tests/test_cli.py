@@ -73,7 +73,8 @@ def test_own_runs_stay_out_of_the_recorded_ones(trained):
 
 
 def test_train_writes_a_run_and_its_record(trained):
-    name = "mini-fold0-image-dino-random-mini-6ep-seed0"
+    name = "mini-fold0-image-dino-random-mini"
+    name += "-batchsize3-validationepisodes3-6ep-seed0"
     record = read_records(kind="train", fold=0)[0]
     assert record["name"] == name
     assert record == json.loads((trained.out / "record.json").read_text())

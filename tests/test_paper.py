@@ -190,17 +190,17 @@ def test_rows_are_filtered_by_any_field():
 
 def test_rows_speak_the_configurations_language():
     shared = set(TrainConfig.field_names()) & CONTENT["fields"].keys()
-    assert shared == {
-        *("data", "fold", "supervision", "mask_source", "backbone", "learner", "lam")
-    }
+    taken = ("data", "fold", "supervision", "mask_source", "backbone", "learner", "lam")
+    # These three say other things in a configuration: `rows_like` translates.
+    assert shared == {*taken, "mask_fraction", "test_masks", "heads"}
     (row,) = rows(table="1", way=1, pseudo_masks=True, metric="er", fold=2)
-    assert row.keys() >= shared
+    assert row.keys() >= set(taken)
     # A configuration takes these values as they are.
-    config = TrainConfig.from_dict(row)
+    config = TrainConfig.from_dict({key: row[key] for key in taken})
     assert (config.supervision, config.mask_source) == ("image", "dino")
     assert config.backbone in BACKBONES and config.learner in LEARNERS
     for line in rows(table=["1", "4"], method="CST"):
-        TrainConfig.from_dict(line)
+        TrainConfig.from_dict({key: line[key] for key in taken})
 
 
 @pytest.mark.parametrize(
@@ -221,6 +221,7 @@ def test_a_run_finds_its_counterparts(settings, values, tables):
     # A fraction says nothing outside of mixed supervision.
     config = {**asdict(TrainConfig(**settings)), "mask_fraction": 0.05}
     place = {"data": "pascal", "way": 1, "shot": 1, "metric": "miou", "fold": "mean"}
+    config |= {"heads": 0}
     found = [r for r in rows_like(config, **place) if r["backbone"].startswith("dino")]
     assert {row["value"] for row in found} == values
     assert {row["table"] for row in found} == tables
@@ -232,6 +233,10 @@ def test_ablations_have_counterparts_of_their_own():
     assert [r["value"] for r in rows_like(config, **place)] == [32.9]
     mixed = {"supervision": "mixed", "mask_fraction": 0.05, "mask_source": "enhanced"}
     assert [r["value"] for r in rows_like(mixed, **place)] == [44.1]
+    ours = TrainConfig(supervision="pixel", heads=1)
+    assert [r["value"] for r in rows_like(asdict(ours), **place)] == [54.3]
+    ours = TrainConfig(supervision="mixed", mask_fraction=0.025, mask_source="dino")
+    assert [r["value"] for r in rows_like(asdict(ours), **place)] == [41.4]
     assert [r["value"] for r in rows_like({**mixed, "enhancer": False}, **place)] == [
         43.5
     ]

@@ -25,7 +25,11 @@ def test_twin_trains_and_ships_like_the_others(tmp_path, monkeypatch):
     pixels = torch.randint(0, 256, (8, 3, 96, 96), generator=random).byte()
     labels = torch.zeros(8, 20)
     labels[:, 4] = 1
-    figures = {"threshold": 0.3, "cross_threshold": 0.47}
+    figures = {
+        "threshold": 0.3,
+        "cross_threshold": 0.47,
+        "output_cross_threshold": 0.6,
+    }
 
     class Measures:
         def __init__(self, world) -> None: ...
@@ -42,6 +46,6 @@ def test_twin_trains_and_ships_like_the_others(tmp_path, monkeypatch):
     notes = json.loads(path.with_suffix(".json").read_text())
     assert path.name == "supervised-mini.safetensors" and notes["images_seen"] == 12
     backbone = load_backbone("supervised-mini", path)
-    assert backbone.threshold == 0.47
+    assert (backbone.threshold, backbone.output_threshold) == (0.47, 0.6)
     again = twin.train_twin(config, tmp_path / "again", "")
     assert path.read_bytes() == again.read_bytes()

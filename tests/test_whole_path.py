@@ -26,7 +26,7 @@ from cstlib.worlds import World
 
 # ViT-Tiny/16, trained at 224 pixels (14 x 14 patches), looking at 96 (6 x 6).
 ARCHITECTURE, WIDTH, DEPTH, HEADS = "vit_tiny_patch16_224", 192, 12, 3
-SIZE, GRID, THRESHOLD = 96, 6, 0.49
+SIZE, GRID, THRESHOLD = 96, 6, 0.545
 NAME = "tiny-given"
 
 
