@@ -156,6 +156,9 @@ def test_the_command_lists_shows_and_refuses(world, capsys):
     assert main(["reproduce", "--list"]) == 0
     listed = capsys.readouterr().out
     assert all(f"{number}  " in listed for number in TABLES)
+    assert main(["reproduce", "--claims"]) == 0
+    said = capsys.readouterr().out
+    assert "pseudo-masks beat no masks" in said and "too few runs (0)" in said
     assert main(["reproduce", "3", "--show"]) == 0
     assert "(b) 5.0%" in capsys.readouterr().out
     for argv, word in (
