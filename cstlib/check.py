@@ -17,6 +17,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from cstlib.errors import CstlibError
 from cstlib.paths import WEIGHTS, data_home
 
 INSTALL = "run `pip install -r requirements.txt` in the course's folder"
@@ -52,13 +53,34 @@ def add_parser(subparsers: Any) -> None:
         "check",
         help="say what this machine has and what is missing",
         description="Say what this machine has and what to do about what is missing. "
-        "Exit code 0 if the walkthrough can run here, 2 if not.",
+        "Exit code 0 if the walkthrough can run here, 2 if not (with --workshop: 1).",
+    )
+    parser.add_argument(
+        "--workshop",
+        action="store_true",
+        help="one line for each notebook: does it run on this machine?",
+    )
+    parser.add_argument(
+        "--prepare",
+        action="store_true",
+        help="with --workshop: first draw and compute what notebooks make on first use",
     )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the report; 0 if nothing blocks the walkthrough, else 2."""
+    """Print the report; 0 if nothing blocks the walkthrough, else 2.
+
+    Raises:
+        CstlibError: ``--prepare`` without ``--workshop``.
+    """
+    if args.workshop:
+        from cstlib import notebooks, workshop
+
+        names = workshop.lessons(notebooks.FOLDER)
+        return workshop.check_room(names, args.prepare)
+    if args.prepare:
+        raise CstlibError("--prepare is part of --workshop: give both.")
     blocked = 0
     for look in (look_at_python, look_at_packages, look_at_pair, look_at_device):
         blocked += _show(look())
