@@ -20,6 +20,7 @@ from cstlib.backbones import BACKBONES, BackboneSpec, Tokens, load_backbone, min
 from cstlib.errors import CstlibError
 from cstlib.files import sha256
 from cstlib.pseudo_masks import attention_map
+from cstlib.shipped_learners import SHIPPED, open_learner
 
 
 @pytest.fixture(scope="module")
@@ -208,8 +209,11 @@ class TestMiniFamily:
     def test_what_the_package_ships(self):
         """Whatever lies in cstlib/weights loads, and is not the random twin."""
         shipped = sorted(backbone_weights.WEIGHTS.glob("*-mini.safetensors"))
-        assert "dino-mini" in [path.stem for path in shipped]
+        assert {"dino-mini", "supervised-mini", *SHIPPED} == {p.stem for p in shipped}
         for path in shipped:
+            if path.stem in SHIPPED:
+                assert open_learner(path.stem).in_channels == 72
+                continue
             backbone = load_backbone(path.stem)
             notes = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             assert backbone.threshold == notes["threshold"]

@@ -125,5 +125,6 @@ def test_report_names_all_figures(world, capsys, monkeypatch):
     monkeypatch.setattr(probes, "load_world", lambda name: world)
     assert main(["pretrain", "--probe", "random-mini"]) == 0
     table = capsys.readouterr().out.splitlines()
-    assert table[0] == "| probe | random-mini | control |" and len(table) == 7
+    assert table[0] == "| probe | random-mini | supervised-mini | control |"
+    assert len(table) == 7
     assert main(["pretrain", "--probe", "no-such-file.safetensors"]) == 2

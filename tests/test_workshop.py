@@ -168,7 +168,9 @@ def test_one_line_a_notebook_and_the_exit_code(monkeypatch, capsys, no_work):
     monkeypatch.setattr(Ready, "free_memory", 1.2)
     assert workshop.check_room(["00_the_task", "05_image_level_training"]) == 1
     said = capsys.readouterr().out
-    assert re.search(r"^missing  05_image_level_training  memory \(1.2 GB", said, re.MULTILINE)
+    assert re.search(
+        r"^missing  05_image_level_training  memory \(1.2 GB", said, re.MULTILINE
+    )
     assert "Not ready: 1 of 2 notebooks" in said
     assert "\x1b" not in said
 
