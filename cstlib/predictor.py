@@ -88,8 +88,7 @@ class Predictor:
         classes = find_support(support)
         self.class_names = [c.name for c in classes]
         self.device = pick_device(device)
-        given = all(mask for c in classes for _, mask in c.images)
-        self.checkpoint = checkpoint or default_learner(given)
+        self.checkpoint = checkpoint or default_learner()
         saved = open_learner(self.checkpoint)
         usual = saved.config.get("backbone") or AUTHORS_BACKBONE
         self.backbone = load_backbone(backbone or usual).to(self.device)

@@ -369,20 +369,19 @@ def ship(folder, monkeypatch, *names, **notes):
         files.write_json(path.with_suffix(".json"), {**content, **notes})
 
 
-def test_the_default_learner_goes_with_the_support(world, tmp_path, monkeypatch):
+def test_the_first_shipped_learner_is_the_default(world, tmp_path, monkeypatch):
     ship(tmp_path, monkeypatch, "cst-image-mini", "cst-pixel-mini")
     plain, marked = Predictor(world.plain), Predictor(world.marked)
-    assert plain.checkpoint == "cst-image-mini"
-    assert marked.checkpoint == "cst-pixel-mini"
+    assert plain.checkpoint == marked.checkpoint == "cst-pixel-mini"
     assert plain.backbone.name == BACKBONE  # as the notes say
     named = Predictor(world.plain, checkpoint="cst-pixel-mini")
     for a, b in zip(named.learner.parameters(), marked.learner.parameters()):
         assert torch.equal(a, b) and a.dtype == torch.float32
     # Where one is missing, the other serves.
-    (tmp_path / "cst-image-mini.safetensors").unlink()
-    assert Predictor(world.plain).checkpoint == "cst-pixel-mini"
+    (tmp_path / "cst-pixel-mini.safetensors").unlink()
+    assert Predictor(world.plain).checkpoint == "cst-image-mini"
     # A file by its path, as any checkpoint.
-    path = tmp_path / "cst-pixel-mini.safetensors"
+    path = tmp_path / "cst-image-mini.safetensors"
     assert Predictor(world.plain, checkpoint=path).learner.in_channels == 72
 
 
