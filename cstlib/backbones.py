@@ -13,6 +13,7 @@ from pathlib import Path
 
 import timm
 import torch
+import torch.nn.functional as F
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
@@ -50,8 +51,8 @@ class Tokens:
             Both come after the final LayerNorm.
         grids: for each layer, the (h, w) of its patches; N = h w.
         heads: M, the heads that a token's C channels split into.
-        attn_q: last block's queries, B x M x (1+N) x d, the class token's first. A
-            cache may keep the class token's alone: B x M x 1 x d.
+        attn_q: last block's queries, as its softmax gets them, B x M x (1+N) x d, the
+            class token's first. A cache may keep the class token's alone: B x M x 1 x d.
         attn_k: last block's keys, B x M x (1+N) x d, likewise.
     """
 
@@ -108,16 +109,25 @@ class Backbone(nn.Module):
         name: its entry in `BACKBONES`.
         image_size, patch_size: pixels; images are square.
         threshold: of equation 11, the one that goes with these weights.
+        output_threshold: likewise, for masks from the output tokens (Table 6).
     """
 
     def __init__(
-        self, name: str, vit: VisionTransformer, spec: BackboneSpec, threshold: float
+        self,
+        name: str,
+        vit: VisionTransformer,
+        spec: BackboneSpec,
+        threshold: float,
+        output_threshold: float | None = None,
     ) -> None:
         super().__init__()
         self.name = name
         self.image_size = spec.image_size
         self.patch_size = vit.patch_embed.patch_size[0]
         self.threshold = threshold
+        self.output_threshold = (
+            threshold if output_threshold is None else output_threshold
+        )
         self.vit = vit.requires_grad_(False)
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1))
@@ -150,8 +160,10 @@ class Backbone(nn.Module):
             )
         finally:
             hook.remove()
-        heads = self.vit.blocks[-1].attn.num_heads
+        attention = self.vit.blocks[-1].attn
+        heads = attention.num_heads
         q, k, _ = qkv[0].unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
+        q, k = attention.q_norm(q), attention.k_norm(k)  # DINO's own has none
         return Tokens(
             cls=[prefix[:, 0] for _, prefix in layers],  # L times B x C
             patches=[patches for patches, _ in layers],  # L times B x N x C
@@ -170,18 +182,22 @@ class Backbone(nn.Module):
             )
 
 
-def mini_vit(multi_size: bool = False) -> VisionTransformer:
+def mini_vit(multi_size: bool = False, drop_path: float = 0.0) -> VisionTransformer:
     """The course's small ViT: 96-pixel images, 12 x 12 tokens, 12 blocks of 6 heads.
 
     Twelve blocks of six heads give the same 72 correlation channels as ViT-S/8, so
     the learner on top is exactly the published one. Xavier initialisation ("jax" in
-    timm), because DINO's standard deviation of 0.02 is too small at width 96.
+    timm), because DINO's standard deviation of 0.02 is too small at width 96. Queries
+    and keys all have one length (`UnitScale`), so that attention weighs tokens by the
+    cosine of equation (9) and nothing else.
 
     Args:
         multi_size: accept images of any multiple of 8 pixels, with interpolated
             position embeddings (pre-training looks at small crops).
+        drop_path: in training, the share of images for which the last block's two
+            branches are skipped; earlier blocks less often, in proportion.
     """
-    return VisionTransformer(
+    vit = VisionTransformer(
         img_size=96,
         patch_size=8,
         embed_dim=96,
@@ -192,7 +208,27 @@ def mini_vit(multi_size: bool = False) -> VisionTransformer:
         norm_layer=partial(nn.LayerNorm, eps=1e-6),
         weight_init="jax",
         dynamic_img_size=multi_size,
+        drop_path_rate=drop_path,
     )
+    for block in vit.blocks:
+        block.attn.q_norm = UnitScale()
+        block.attn.k_norm = UnitScale()
+    return vit
+
+
+class UnitScale(nn.Module):
+    """Gives vectors of d channels the length sqrt(d / 2): directions stay, lengths go.
+
+    Without it a small ViT hides its choice in the lengths of a few keys: the class
+    token then reads a handful of tokens, and cosines (equation 9) say nothing of
+    objects. On queries and keys of 16 channels, the softmax sees twice the cosine: so
+    little that objects and ground must be far apart in it. A root mean square norm
+    without weights (Zhang and Sennrich, NeurIPS 2019), on queries and keys as in
+    Dehghani et al., ICML 2023, section 2.
+    """
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        return F.rms_norm(vectors, vectors.shape[-1:], eps=1e-6) * 0.5**0.5
 
 
 def build_network(spec: BackboneSpec) -> nn.Module:
@@ -238,7 +274,7 @@ def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
         from cstlib.resnet_backbone import ResNetBackbone
 
         return ResNetBackbone(name, network, spec, threshold)
-    return Backbone(name, network, spec, threshold)
+    return Backbone(name, network, spec, threshold, notes.get("output_threshold"))
 
 
 def _weights_file(name: str, spec: BackboneSpec) -> Path:

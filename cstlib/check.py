@@ -218,10 +218,12 @@ def look_at_data(home: Path) -> Iterator[Finding]:
         )
         yield Finding("data", "mini: not here", todo)
     for name, title in (("pascal", "Pascal-5i"), ("coco", "COCO-20i")):
-        if (home / name).is_dir():
+        if (home / name / "ImageSets" / "FewShot" / "labels.json").is_file():
             yield Finding("", f"{name}: here")
         else:
-            todo = f"only for the experiments on {title}; see the README"
+            todo = (
+                f"only for the experiments on {title}: `python -m cstlib data {name}`"
+            )
             yield Finding("", f"{name}: not here", todo)
 
 

@@ -15,10 +15,13 @@ from cstlib.errors import CstlibError
 # that is asked for is imported: `--help` need not wait for torch.
 COMMANDS = {
     "check": ("cstlib.check", "say what this machine has and what is missing"),
-    "data": ("cstlib.data.mini", "prepare a benchmark's data"),
+    "data": ("cstlib.data_command", "prepare a benchmark's data"),
     "pretrain": ("cstlib.pretrain_command", "pre-train the miniature's backbone"),
     "train": ("cstlib.train_command", "train a learner on cached features"),
     "evaluate": ("cstlib.evaluate_command", "measure a checkpoint by the protocol"),
+    "reproduce": ("cstlib.reproduce_command", "run what is missing of a table"),
+    "paper": ("cstlib.paper_command", "print a table of the paper, with its notes"),
+    "predict": ("cstlib.predict_command", "classify and segment your own pictures"),
     "bench": ("cstlib.bench", "measure speed and memory on this machine"),
     "notebooks": ("cstlib.notebooks", "run the notebooks and store their outputs"),
 }

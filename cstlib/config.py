@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from cstlib.baselines import learner_kind
 from cstlib.errors import CstlibError
 from cstlib.evaluation import PRECISIONS
 from cstlib.supervision import check_supervision, default_source
@@ -19,7 +20,8 @@ class TrainConfig:
 
     Training is always 1-way 1-shot. Episodes are counted, not epochs: the paper's
     2,000 epochs are as many walks through the list. Empty fields stand for what goes
-    with the others: the world's own backbone, the supervision's own mask source.
+    with the others: the world's own backbone, the supervision's own mask source, the
+    learner's own learning rate.
 
     Raises:
         CstlibError: a value makes no sense, or two do not go together.
@@ -29,12 +31,15 @@ class TrainConfig:
     fold: int = 0
     supervision: str = "image"
     mask_source: str = ""
+    mask_fraction: float = 0.0  # of the training images, whose masks may be seen
+    test_masks: bool = False  # true support masks in testing: row (c) of Table 3
     backbone: str = ""
     learner: str = "cst"
+    heads: int = 0  # of the correlations; 0: the backbone's own, 1: single-head
     episodes: int = 6000
     seed: int = 0
     batch_size: int = 12
-    learning_rate: float = 1e-3
+    learning_rate: float | None = None  # the learner's: 1e-3, ASNet* unmasked 1e-4
     lam: float = 0.1  # weight of the classification loss, equation 5
     precision: str = "fp32"
     validate_every: int = 1200  # episodes
@@ -46,12 +51,23 @@ class TrainConfig:
             source = default_source(self.supervision)
             object.__setattr__(self, "mask_source", source)
         check_supervision(self.supervision, self.mask_source)
+        if (self.supervision == "mixed") != (0 < self.mask_fraction <= 1):
+            raise CstlibError(
+                f"Supervision {self.supervision} does not go with "
+                f"{option('mask_fraction')} {self.mask_fraction}: give a share between "
+                "0 and 1 (like 0.05) with mixed supervision, and none with others."
+            )
+        kind = learner_kind(self.learner)
+        if self.learning_rate is None:
+            rate = kind.learning_rate(self.mask_source)
+            object.__setattr__(self, "learning_rate", rate)
         for name, least in (
             ("episodes", 1),
             ("batch_size", 1),
             ("validate_every", 1),
             ("validation_episodes", 1),
             ("seed", 0),
+            ("heads", 0),
             ("lam", 0),
         ):
             value = getattr(self, name)
@@ -82,6 +98,22 @@ class TrainConfig:
         """The configuration that `asdict` wrote; unknown fields are left out."""
         known = cls.field_names()
         return cls(**{k: v for k, v in content.items() if k in known})
+
+    def unusual(self) -> dict[str, Any]:
+        """The fields off their standard: the paper's values, or what goes with others."""
+        standard = asdict(TrainConfig())
+        standard["mask_source"] = default_source(self.supervision)
+        rate = learner_kind(self.learner).learning_rate(self.mask_source)
+        standard["learning_rate"] = rate
+        return {k: v for k, v in asdict(self).items() if v != standard[k]}
+
+    def options(self) -> list[str]:
+        """The words behind ``python -m cstlib train`` that give this configuration."""
+        words = ["--data", self.data, "--fold", str(self.fold)]
+        for name, value in self.unusual().items():
+            if name not in ("data", "fold"):
+                words += [option(name)] if value is True else [option(name), str(value)]
+        return words
 
     @classmethod
     def field_names(cls) -> list[str]:

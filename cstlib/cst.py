@@ -13,14 +13,13 @@ token first. 366,004 parameters in all, for 72 channels.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cstlib.errors import CstlibError
+from cstlib.learner import Learner, class_score_loss, upsample_pairs
 from cstlib.support_attention import attend_in_parts
 
 SUPPORT_GRID = 12  # side of the support's patch grid: fixed by the two poolings
@@ -109,7 +108,7 @@ class CorrelationLayer(nn.Module):
         return x.permute(0, 1, 4, 2, 3).flatten(1, 2)  # B x D/2 x Q x (1+S')
 
 
-class CST(nn.Module):
+class CST(Learner):
     """The learner: correlations and a support mask in, two kinds of logits out.
 
     Args:
@@ -149,7 +148,7 @@ class CST(nn.Module):
         Raises:
             CstlibError: shapes do not fit.
         """
-        h, w = self._checked_grid(correlation, support_mask, query_grid)
+        h, w = self.checked_grid(correlation, support_mask, query_grid)
         x = correlation
         for layer in self.layers:
             x = layer(x, support_mask)
@@ -170,36 +169,26 @@ class CST(nn.Module):
         x = F.interpolate(x, (2 * h, 2 * w), mode="bilinear", align_corners=True)
         return self.segmentation_head.after(x)  # B x 2 x 2h x 2w
 
-    def _checked_grid(
+    def losses(
         self,
-        correlation: Tensor,
-        support_mask: Tensor | None,
-        query_grid: tuple[int, int] | None,
-    ) -> tuple[int, int]:
-        if correlation.ndim != 4 or correlation.shape[1] != self.in_channels:
-            raise CstlibError(
-                f"This learner takes correlations of B x {self.in_channels} x Q x 145, "
-                f"not {_shape(correlation)}: use the backbone that it was made for."
-            )
-        batch, _, queries, tokens = correlation.shape
-        if tokens != 1 + SUPPORT_GRID**2:
-            raise CstlibError(
-                f"This learner takes a class token and {SUPPORT_GRID} x {SUPPORT_GRID} "
-                f"support patches, not {tokens} tokens: correlate with "
-                f"support_grid={SUPPORT_GRID}."
-            )
-        masks = batch if support_mask is None else len(support_mask)
-        if masks != batch or (support_mask is not None and support_mask.ndim != 3):
-            raise CstlibError(
-                f"{batch} correlations need support masks of {batch} x H x W, not "
-                f"{_shape(support_mask)}: pass one mask a pair."
-            )
-        h, w = query_grid or (math.isqrt(queries),) * 2
-        if h * w != queries:
-            raise CstlibError(
-                f"{queries} query tokens are no grid of {h} x {w}: pass query_grid."
-            )
-        return h, w
+        class_logits: Tensor,
+        mask_logits: Tensor,
+        presence: Tensor,
+        target_mask: Tensor | None,
+        lam: float = 0.1,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """`cst_loss`, or `class_score_loss` where there is no target to imitate."""
+        if target_mask is None:
+            return class_score_loss(class_logits, mask_logits, presence, lam)
+        return cst_loss(class_logits, mask_logits, presence, target_mask, lam)
+
+    def combine(
+        self, class_logits: Tensor, mask_logits: Tensor, size: tuple[int, int]
+    ) -> Prediction:
+        """Equation (8), of logits N x K x 2 and N x K x 2 x h x w."""
+        # Up first, then softmax: as the loss does in training.
+        fg_prob = upsample_pairs(mask_logits, size).softmax(2)[:, :, 1]
+        return combine(class_logits.softmax(2)[..., 1], fg_prob)
 
 
 class Head(nn.Module):
@@ -283,7 +272,7 @@ class Prediction:
 
     Attributes:
         presence_prob: N probabilities that the query shows the class.
-        presence: N bool, those above 0.5.
+        presence: N bool, those above 0.5; other learners may have a rule of their own.
         label: H x W int64: 0 background, 1..N the classes in support order.
     """
 
@@ -292,7 +281,7 @@ class Prediction:
     label: Tensor
 
 
-def combine(class_prob: Tensor, fg_prob: Tensor) -> Prediction:
+def combine(class_prob: Tensor, fg_prob: Tensor, threshold: float = 0.5) -> Prediction:
     """Equation (8): from each class and shot on its own to one N-way prediction.
 
     Probabilities are averaged over the shots (so the release; the paper says logits).
@@ -302,12 +291,9 @@ def combine(class_prob: Tensor, fg_prob: Tensor) -> Prediction:
     Args:
         class_prob: N x K, probability of "present".
         fg_prob: N x K x H x W, probability of "foreground", at the query's size.
+        threshold: what stands for 0.5, where one kind of mistake costs more.
     """
     presence_prob = class_prob.mean(dim=1)  # N
     best, index = fg_prob.mean(dim=1).max(dim=0)  # H x W each
-    label = torch.where(best < 0.5, 0, index + 1)
-    return Prediction(presence_prob, presence_prob > 0.5, label)
-
-
-def _shape(tensor: Tensor) -> str:
-    return " x ".join(map(str, tensor.shape))
+    label = torch.where(best < threshold, 0, index + 1)
+    return Prediction(presence_prob, presence_prob > threshold, label)

@@ -17,6 +17,7 @@ from cstlib.features import Features, open_features, pick_device
 from cstlib.supervision import (
     KINDS,
     SOURCES,
+    FewMasks,
     check_supervision,
     default_source,
     make_supervision,
@@ -37,7 +38,7 @@ def add_parser(subparsers) -> None:
     add("--way", type=int, default=1, help="N, classes of an episode (1)")
     add("--shot", type=int, default=1, help="K, support images of a class (1)")
     add("--episodes", type=int, default=1000, help="test episodes (1000)")
-    add("--data", help="world: mini, pascal or coco")
+    add("--data", help="mini, mini-coco, pascal, coco, or a path")
     add("--fold", type=int, help="fold of held-out classes (the one held out)")
     add("--supervision", choices=KINDS, help="pixel: true support masks are given")
     add("--mask-source", choices=SOURCES, help="of image-level supervision")
@@ -70,6 +71,8 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     config.update({k: getattr(args, k) for k in asked if getattr(args, k) is not None})
     kind = config.get("supervision", "image")
     source = config.get("mask_source") or default_source(kind)
+    if config.pop("test_masks", False):
+        kind, source = "pixel", "true"
     check_supervision(kind, source)
     world = load_world(config.get("data"))
     fold = config.get("fold", 0)
@@ -79,7 +82,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     device = pick_device(args.device)
     backbone = load_backbone(config.get("backbone") or world.backbone)
     probe = Features(backbone, dataset.image, device)
-    learner = saved.for_channels(probe.channels, backbone.name).to(device)
+    learner = saved.for_features(probe).to(device)
     features = open_features(world, backbone, device, precision=args.precision)
     if saved.config.get("fold", fold) != fold:
         print(
@@ -87,7 +90,8 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
             f"the classes of fold {fold} are not new to this learner.",
             file=sys.stderr,
         )
-    supervision = make_supervision(kind, source, world, dataset, features)
+    few = FewMasks(enhancer=saved.enhancer(features.heads, features.device))
+    supervision = make_supervision(kind, source, world, dataset, features, few)
     found = evaluate_both(
         learner,
         dataset,

@@ -10,16 +10,15 @@ from collections.abc import Callable, Sequence
 from itertools import islice
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm.auto import tqdm
 
-from cstlib.correlation import correlate
-from cstlib.cst import Prediction, combine
+from cstlib.cst import Prediction
 from cstlib.data.episode import EpisodePlan
 from cstlib.data.voc import VocDataset
 from cstlib.errors import CstlibError
 from cstlib.features import Features
+from cstlib.learner import Learner
 from cstlib.metrics import VOID_WAYS, Meter, Metrics
 from cstlib.supervision import Supervision, measuring_mask
 
@@ -36,7 +35,7 @@ def pairs_at_once(features: Features) -> int:
 
 
 def forward_pairs(
-    learner: nn.Module,
+    learner: Learner,
     features: Features,
     queries: list[str],
     supports: list[str],
@@ -60,13 +59,14 @@ def forward_pairs(
     with torch.autocast(
         features.device.type, torch.bfloat16, enabled=precision == "bf16"
     ):
-        correlation = correlate(query_tokens, support_tokens)
-        class_logits, mask_logits = learner(correlation, masks, features.grid)
+        with torch.no_grad():
+            compared = learner.compare(query_tokens, support_tokens)
+        class_logits, mask_logits = learner(compared, masks, features.grid)
     return class_logits.float(), mask_logits.float()
 
 
 def predict(
-    learner: nn.Module,
+    learner: Learner,
     dataset: VocDataset,
     features: Features,
     supervision: Supervision,
@@ -75,10 +75,10 @@ def predict(
 ) -> list[Prediction]:
     """Classify and segment the queries of N-way K-shot episodes (equation 8).
 
-    Every class and shot is run on its own; maps are brought to each query's original
-    size; probabilities are averaged over the shots (`cstlib.cst.combine`). Episodes
-    are taken a few at a time, so that a query's features are still remembered for all
-    its classes and shots.
+    Every class and shot is run on its own; then the learner's ``combine`` brings maps
+    to each query's original size and N x K answers to one (`cstlib.cst.combine`).
+    Episodes are taken a few at a time, so that a query's features are still remembered
+    for all its classes and shots.
     """
     found, start = [], 0
     while start < len(plans):
@@ -91,7 +91,7 @@ def predict(
 
 
 def _predict_together(
-    learner: nn.Module,
+    learner: Learner,
     dataset: VocDataset,
     features: Features,
     supervision: Supervision,
@@ -104,11 +104,11 @@ def _predict_together(
         (plan, name) for plan in plans for names in plan.supports for name in names
     ]
     masks = supervision.support_masks(plans)
-    class_probs, mask_logits = [], []
+    class_logits, mask_logits = [], []
     with torch.inference_mode():
         for start in range(0, len(pairs), at_once):
             chunk = slice(start, start + at_once)
-            class_logits, maps = forward_pairs(
+            logits = forward_pairs(
                 learner,
                 features,
                 [plan.query for plan, _ in pairs[chunk]],
@@ -116,23 +116,22 @@ def _predict_together(
                 None if masks is None else masks[chunk],
                 precision,
             )
-            class_probs.append(class_logits.softmax(1)[:, 1])
-            mask_logits.append(maps)
-        class_prob, maps = torch.cat(class_probs), torch.cat(mask_logits)
+            class_logits.append(logits[0])
+            mask_logits.append(logits[1])
+        classes, maps = torch.cat(class_logits), torch.cat(mask_logits)
         found, start = [], 0
         for plan in plans:
-            end = start + plan.way * plan.shot
-            size = dataset.original_size(plan.query)
-            # Up first, then softmax: as the loss does in training.
-            full = F.interpolate(
-                maps[start:end], size, mode="bilinear", align_corners=True
-            )
-            fg_prob = full.softmax(1)[:, 1]
+            part = slice(start, start + plan.way * plan.shot)
             shape = (plan.way, plan.shot)
+            size = dataset.original_size(plan.query)
             found.append(
-                combine(class_prob[start:end].view(shape), fg_prob.view(*shape, *size))
+                learner.combine(
+                    classes[part].unflatten(0, shape),
+                    maps[part].unflatten(0, shape),
+                    size,
+                )
             )
-            start = end
+            start = part.stop
     return found
 
 
@@ -177,7 +176,7 @@ def measure(
 
 
 def evaluate(
-    learner: nn.Module,
+    learner: Learner,
     dataset: VocDataset,
     features: Features,
     supervision: Supervision,
@@ -199,7 +198,7 @@ def evaluate(
 
 
 def evaluate_both(
-    learner: nn.Module,
+    learner: Learner,
     dataset: VocDataset,
     features: Features,
     supervision: Supervision,

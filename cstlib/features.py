@@ -20,6 +20,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from cstlib.backbones import Backbone, Tokens, load_backbone
+from cstlib.data.layout import read_layout
 from cstlib.errors import CstlibError
 from cstlib.half_attention import HalfAttention
 from cstlib.paths import cache_home
@@ -64,8 +65,10 @@ class Features:
     """Tokens by image name, straight from the backbone; the last few are remembered.
 
     ``precision`` "bf16" runs the backbone in automatic mixed precision; its tokens
-    are float32 all the same. ``channels`` is L * M, the correlation's channels; ``grid`` the (h, w) of its query
-    tokens; ``threshold`` the one that goes with the backbone's pseudo-masks.
+    are float32 all the same. ``channels`` is L * M, the correlation's channels, with
+    ``layers`` L and ``heads`` M; ``width`` the C of a last-layer token; ``grid`` the
+    (h, w) of the query tokens; ``threshold`` and ``output_threshold`` go with the
+    backbone's pseudo-masks.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Features:
         self.backbone = backbone.to(self.device).eval()
         self.name = backbone.name
         self.threshold = backbone.threshold
+        self.output_threshold = backbone.output_threshold
         self.image_size = backbone.image_size
         self._image = image
         size = (1, 3, backbone.image_size, backbone.image_size)
@@ -89,7 +93,9 @@ class Features:
         self.heads = one.heads
         self.grids = one.grids
         self.grid = max(one.grids)  # a CNN's maps are brought to the largest
-        self.channels = len(one.cls) * one.heads
+        self.layers = len(one.cls)
+        self.channels = self.layers * one.heads
+        self.width = one.patches[-1].shape[2]
         # A row's parts: (1 + N_l) x C_l for every layer, then queries and keys.
         self.row_shapes: list[tuple[int, ...]] = [
             *((1 + p.shape[1], p.shape[2]) for p in one.patches),
@@ -338,13 +344,11 @@ def _fingerprint(world: World, names: Iterable[str], backbone: Backbone) -> str:
     for name, tensor in sorted(backbone.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    folder = Path(world.root) / "JPEGImages"
+    layout = read_layout(world.root)
     for name in names:
         digest.update(name.encode())
-        for suffix in (".png", ".jpg"):
-            path = folder / f"{name}{suffix}"
-            if path.is_file():
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
+        path = layout.image_path(name)
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()[:16]
 
 

@@ -17,11 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cstlib.baselines import make_learner
+from cstlib.baselines import input_channels, make_learner
 from cstlib.checkpoints import load_learner_weights
 from cstlib.config import TrainConfig
-from cstlib.cst import cst_loss
 from cstlib.data.voc import VocDataset
+from cstlib.enhancer import fit_enhancer, masked_subset, new_enhancer, self_pairs
 from cstlib.errors import CstlibError
 from cstlib.evaluation import (
     evaluate,
@@ -31,7 +31,7 @@ from cstlib.evaluation import (
 )
 from cstlib.features import Features, open_features
 from cstlib.metrics import Meter, Metrics
-from cstlib.supervision import make_supervision
+from cstlib.supervision import FewMasks, make_supervision
 from cstlib.worlds import World, load_world
 
 # The running figures forget half of what they saw in about 35 batches.
@@ -80,6 +80,7 @@ class Run:
         learner, optimizer, features, world: what the names say.
         train_set, held_out: the fold's datasets "trn" and "val".
         supervision, held_out_supervision: what may be seen of each.
+        enhancer: of mixed supervision, trained before the learner; else None.
         position: episodes seen so far. best: a `Best`, or None before a validation.
 
     Raises:
@@ -106,14 +107,19 @@ class Run:
         self.features = features or open_features(
             self.world, config.backbone, device, progress, config.precision
         )
+        few = few_masks(config, self.train_set, self.features)
+        self.enhancer = few.enhancer
         kind = (config.supervision, config.mask_source, self.world)
-        self.supervision = make_supervision(*kind, self.train_set, self.features)
+        self.supervision = make_supervision(*kind, self.train_set, self.features, few)
+        if config.test_masks:
+            kind = ("pixel", "true", self.world)
         self.held_out_supervision = make_supervision(
-            *kind, self.held_out, self.features
+            *kind, self.held_out, self.features, replace(few, names=())
         )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            learner = make_learner(config.learner, self.features.channels)
+            channels = input_channels(config.learner, self.features, config.heads)
+            learner = make_learner(config.learner, channels, config.heads)
         self.learner = learner.to(self.features.device)
         self.optimizer = torch.optim.Adam(
             self.learner.parameters(), lr=config.learning_rate
@@ -147,7 +153,9 @@ class Run:
                 self.supervision.support_masks(part),
                 self.config.precision,
             )
-            loss = self._losses(*logits, presence[start : start + size], target)
+            loss = self.learner.losses(
+                *logits, presence[start : start + size], target, self.config.lam
+            )
             loss = torch.stack(loss) * len(part) / len(plans)
             loss[0].backward()
             losses.append(loss.detach())
@@ -170,13 +178,6 @@ class Run:
             er=running.exact_ratio,
             miou=math.nan if targets is None else running.miou,
         )
-
-    def _losses(self, class_logits, mask_logits, presence, targets):
-        """The loss and its two parts, with a target to imitate or without."""
-        lam = self.config.lam
-        if targets is None:
-            return class_score_loss(class_logits, mask_logits, presence, lam)
-        return cst_loss(class_logits, mask_logits, presence, targets, lam)
 
     def validate(self) -> Metrics:
         """Measure on the first held-out episodes, and keep the weights if they win."""
@@ -229,13 +230,14 @@ class Run:
         }
         return {
             "config": asdict(self.config),
-            "in_channels": self.features.channels,
+            "in_channels": self.learner.in_channels,
             "position": self.position,
             "learner": self.learner.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "meter": self.meter.state_dict(),
             "rng": torch.get_rng_state(),
             "best": best,
+            "enhancer": self.enhancer.state_dict() if self.enhancer else None,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -244,6 +246,8 @@ class Run:
         self.optimizer.load_state_dict(copy.deepcopy(state["optimizer"]))
         self.meter.load_state_dict(state["meter"])
         torch.set_rng_state(state["rng"].cpu())
+        if self.enhancer and (weights := state.get("enhancer")):
+            self.enhancer.load_state_dict(weights)
         self.position = state["position"]
         if best := state["best"]:
             metrics = Metrics.from_dict(best["metrics"])
@@ -270,20 +274,22 @@ def fit(run: Run) -> Iterator[TrainStep]:
         yield step
 
 
-def class_score_loss(
-    class_logits: Tensor, mask_logits: Tensor, presence: Tensor, lam: float = 0.1
-) -> tuple[Tensor, Tensor, Tensor]:
-    """The loss where no mask may be seen: the averaged map is a class score too.
-
-    Args:
-        class_logits: B x 2. mask_logits: B x 2 x h x w. presence: B bool.
+def few_masks(config: TrainConfig, train_set: VocDataset, features: Features):
+    """What mixed supervision may see; the enhancer is trained here, in seconds.
 
     Returns:
-        lam * clf + seg, clf, and seg: cross-entropy of the map's spatial mean.
+        A `FewMasks`, empty for every other supervision.
     """
-    clf = F.cross_entropy(class_logits, presence.long())
-    seg = F.cross_entropy(mask_logits.mean((2, 3)), presence.long())
-    return lam * clf + seg, clf, seg
+    if config.supervision != "mixed":
+        return FewMasks()
+    names = masked_subset(train_set, config.mask_fraction)
+    if config.mask_source != "enhanced":
+        return FewMasks(tuple(names))
+    enhancer = new_enhancer(features.heads, config.seed).to(features.device)
+    pairs = self_pairs(train_set, features, names)
+    for _ in fit_enhancer(enhancer, pairs, seed=config.seed):
+        pass
+    return FewMasks(tuple(names), enhancer)
 
 
 def _check_pairs(dataset: VocDataset) -> None:

@@ -57,8 +57,11 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Regenerate the chosen notebooks, saying how long each took."""
     for path in find(args.names):
-        print(f"{path.name}: running", flush=True)
-        print(f"{path.name}: stored after {regenerate(path):.0f} s", flush=True)
+        name = path.name
+        if path.parent.name == "solutions":
+            name = f"solutions/{name}"
+        print(f"{name}: running", flush=True)
+        print(f"{name}: stored after {regenerate(path):.0f} s", flush=True)
     return 0
 
 
@@ -69,11 +72,12 @@ def find(names: list[str], folder: Path | None = None) -> list[Path]:
         CstlibError: a name fits no notebook, or there are no notebooks at all.
     """
     folder = FOLDER if folder is None else folder
-    known = sorted(
+    there = [
         path
         for path in folder.rglob("*.ipynb")
         if ".ipynb_checkpoints" not in path.parts
-    )
+    ]
+    known = sorted({*there, *solved(there)})
     if not known:
         raise CstlibError(
             f"There are no notebooks in {folder}: work in a clone of the course, "
@@ -95,6 +99,41 @@ def find(names: list[str], folder: Path | None = None) -> list[Path]:
     return chosen
 
 
+def solved(lessons: list[Path]) -> list[Path]:
+    """Where the solutions of these lessons go, whether or not they are there yet."""
+    from cstlib.solutions import FOLDER as folder
+    from cstlib.solutions import solutions
+
+    with_exercises = solutions()
+    return [
+        path.parent / folder / path.name
+        for path in lessons
+        if path.stem in with_exercises and path.parent.name != folder
+    ]
+
+
+def read(path: Path) -> Any:
+    """The notebook at ``path``; one of solutions is built anew from its lesson.
+
+    Raises:
+        CstlibError: the file is no notebook, or lesson and solutions do not agree.
+    """
+    from cstlib.solutions import FOLDER as folder
+
+    lesson = path.parent.parent / path.name
+    if path.parent.name == folder and lesson.is_file():
+        from cstlib.solutions.pages import build
+
+        return build(lesson)
+    nbformat = _import("nbformat")
+    try:
+        return nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
+    except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
+        raise CstlibError(
+            f"{path} cannot be read as a notebook ({error}): restore it with git."
+        ) from error
+
+
 def regenerate(path: Path, timeout: int = 1800) -> float:
     """Run the notebook at ``path`` and replace it by the executed one, all or nothing.
 
@@ -109,17 +148,10 @@ def regenerate(path: Path, timeout: int = 1800) -> float:
             notebook is then left as it was.
     """
     start = time.monotonic()
-    nbformat = _import("nbformat")
-    try:
-        text = path.read_text(encoding="utf-8")
-        notebook = nbformat.reads(text, as_version=4)
-    except (OSError, ValueError, AttributeError, nbformat.ValidationError) as error:
-        raise CstlibError(
-            f"{path} cannot be read as a notebook ({error}): restore it with git."
-        ) from error
+    notebook = read(path)
     execute(notebook, path, timeout)
     clean(notebook)
-    files.write_text(path, nbformat.writes(notebook).rstrip("\n") + "\n")
+    files.write_text(path, _import("nbformat").writes(notebook).rstrip("\n") + "\n")
     return time.monotonic() - start
 
 

@@ -18,7 +18,8 @@ from timm.layers import set_fused_attn
 from torch import nn
 from tqdm.auto import tqdm
 
-from cstlib import files, records
+from cstlib import files, records, snapshots
+from cstlib.backbones import Backbone
 from cstlib.data.mini import RENDERER_VERSION
 from cstlib.errors import CstlibError
 from cstlib.pretraining import (
@@ -58,8 +59,9 @@ def pretrain(
 ) -> Path:
     """Pre-train, with checkpoints and measurements on the way; returns the weights.
 
-    ``out`` receives ``last.pt`` (all that a resumed run needs), ``log.csv`` and, at
-    the end, ``dino-mini.safetensors`` with ``dino-mini.json``.
+    ``out`` receives ``last.pt`` (all that a resumed run needs), ``log.csv``, the
+    attention maps of every measurement (`cstlib.snapshots`) and, at the end,
+    ``dino-mini.safetensors`` with ``dino-mini.json``.
 
     Args:
         probe_every: steps between two measurements with masks and labels; 0: never.
@@ -90,6 +92,13 @@ def pretrain(
 
     end = min(stop_at or config.steps, config.steps)
     probe = _Probe() if probe_every else None
+    maps = out / "dino-mini-maps.safetensors"
+    if probe and run.step == 0:
+        probe.look(run, maps)
+    measured = [row["step"] for row in history]
+    if probe and 0 < run.step < end and run.step % probe_every == 0:
+        # A run that had been told to stop here measured after its last checkpoint.
+        history += [probe(run, maps)] if run.step not in measured else []
     recent: list[PretrainStep] = []
     began = time.monotonic() - seconds
     bar = tqdm(
@@ -109,7 +118,7 @@ def pretrain(
                 _log(log, recent, bar, config.batch)
                 recent.clear()
             if probe and run.step % probe_every == 0 and not last:
-                history.append(probe(run, thorough=False))
+                history.append(probe(run, maps))
                 bar.write(_localisation(history[-1]), file=sys.stderr)
             if run.step % CHECKPOINT_EVERY == 0 or last:
                 seconds = time.monotonic() - began
@@ -117,12 +126,13 @@ def pretrain(
                 with files.replacing(checkpoint) as temporary:
                     torch.save(state, temporary)
     if probe:
-        history.append(probe(run, thorough=True))
+        history.append(probe(run, maps))
     weights = out / "dino-mini.safetensors"
     notes = {
         "method": "DINO self-distillation, no labels, no masks",
         # The best one for the cross map: that is the map a learner is trained on.
         "threshold": history[-1]["cross_threshold"] if history else 0.4,
+        "output_threshold": history[-1]["output_cross_threshold"] if history else 0.4,
         "renderer_version": RENDERER_VERSION,
         "command": command,
         "seed": config.seed,
@@ -189,14 +199,20 @@ class _Probe:
     """Measures the teacher now and then; all that knows masks is in `cstlib.probes`."""
 
     def __init__(self) -> None:
-        self.world = load_world("mini")
-        self.quick = Prober(self.world, train=200, episodes=200)
+        self.prober = Prober(load_world("mini"))
 
-    def __call__(self, run: Pretraining, thorough: bool) -> dict:
-        prober = Prober(self.world) if thorough else self.quick
+    def __call__(self, run: Pretraining, maps: Path) -> dict:
+        """Figures with labels and masks; the maps of a few images go to a file."""
+        backbone = self.look(run, maps)
         seen = run.step * run.config.batch
-        figures = prober.measure(backbone_from(run.teacher.state_dict()))
-        return {"step": run.step, "images_seen": seen, **figures}
+        return {"step": run.step, "images_seen": seen, **self.prober.measure(backbone)}
+
+    def look(self, run: Pretraining, maps: Path) -> Backbone:
+        """Keep what the teacher's class token looks at now."""
+        backbone = backbone_from(run.teacher.state_dict())
+        pixels = self.prober.val.pixels[: snapshots.IMAGES]
+        snapshots.keep(maps, run.step, snapshots.class_token_maps(backbone, pixels))
+        return backbone
 
 
 def add_parser(subparsers) -> None:

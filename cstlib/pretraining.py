@@ -39,7 +39,7 @@ class PretrainConfig:
     """
 
     images: int = 24_000
-    steps: int = 4_000
+    steps: int = 3_000
     batch: int = 64
     seed: int = 0
     precision: str = "float32"
@@ -49,10 +49,11 @@ class PretrainConfig:
     momentum: float = 0.97  # of the teacher; rises to 1
     prototypes: int = 128
     student_temperature: float = 0.1
-    teacher_temperature: float = 0.05
+    teacher_temperature: float = 0.04
+    drop_path: float = 0.1  # of the student's last block
     global_size: int = 64
     local_size: int = 32
-    locals: int = 2
+    locals: int = 4
 
     @property
     def views(self) -> list[ViewSpec]:
@@ -150,9 +151,10 @@ class Pretraining:
         self.config, self.images, self.step = config, images, 0
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            self.student = mini_vit(multi_size=True)
+            self.student = mini_vit(multi_size=True, drop_path=config.drop_path)
             self.student_head = DinoHead(self.student.num_features, config.prototypes)
-        self.teacher = copy.deepcopy(self.student).requires_grad_(False)
+        # A teacher drops no branch; its head normalises by the batch, as the student's.
+        self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
         self.teacher_head = copy.deepcopy(self.student_head).requires_grad_(False)
         decayed, plain = [], []
         for module in (self.student, self.student_head):
@@ -190,6 +192,11 @@ class Pretraining:
 
     def advance(self) -> PretrainStep:
         """One step of student and teacher."""
+        with torch.random.fork_rng(devices=[]):  # dropped branches draw from it
+            torch.manual_seed(self.config.seed * 1_000_003 + self.step)
+            return self._advance()
+
+    def _advance(self) -> PretrainStep:
         config, count = self.config, self.config.batch
         large, *small = _join(self.views())
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bf16"):

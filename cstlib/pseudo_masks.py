@@ -7,6 +7,8 @@ cross-attention, of the support image itself self-attention.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -46,6 +48,19 @@ def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
 def binarise(maps: Tensor, threshold: float = THRESHOLD) -> Tensor:
     """Equation (11): cosines moved from [-1, 1] to [0, 1], then cut: bool."""
     return (maps + 1) / 2 > threshold
+
+
+def output_tokens(tokens: Tokens) -> Tokens:
+    """The network's last output in place of queries and keys (an ablation, Table 6).
+
+    Its class token asks, its patch tokens answer, by the cosine over all channels:
+    one map where equation 9 gives one a head.
+    """
+    cls, patches = tokens.cls[-1], tokens.patches[-1]  # B x C, B x N x C
+    keys = torch.cat([cls[:, None], patches], dim=1)
+    return replace(
+        tokens, heads=1, attn_q=cls[:, None, None], attn_k=keys[:, None]
+    )  # B x 1 x 1 x C, B x 1 x (1+N) x C
 
 
 @torch.no_grad()

@@ -42,7 +42,7 @@ class ResNetBackbone(Backbone):
         self.name = name
         self.image_size = spec.image_size
         self.patch_size = 8
-        self.threshold = threshold
+        self.threshold = self.output_threshold = threshold
         self.network = network.requires_grad_(False)
         self.register_buffer("mean", torch.tensor(spec.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(spec.std).view(1, 3, 1, 1))

@@ -80,7 +80,8 @@ def train_twin(config: PretrainConfig, out: Path, command: str) -> Path:
     seen = config.steps * config.batch
     notes = {
         "method": "binary cross-entropy on the labels of all twenty classes",
-        "threshold": figures["threshold"],
+        "threshold": figures["cross_threshold"],
+        "output_threshold": figures["output_cross_threshold"],
         "renderer_version": mini.RENDERER_VERSION,
         "command": command,
         "seed": config.seed,

@@ -3,22 +3,26 @@
 Whatever the learner is told about an episode passes through a `Supervision`: the
 presence labels, the target of the segmentation loss, and the support masks that guide
 the attention. Image-level training must not touch a training mask; here it cannot,
-because only `TrueMasks` ever asks a dataset for one.
+because only `TrueMasks` ever asks a dataset for one, and `MixedMasks` asks it for those
+of the first few images alone.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cstlib.backbones import Tokens
 from cstlib.data.episode import EpisodePlan
 from cstlib.data.voc import VocDataset
+from cstlib.enhancer import MaskEnhancer, enhance
 from cstlib.errors import CstlibError
 from cstlib.features import Features, FeatureStore
-from cstlib.pseudo_masks import pseudo_mask
+from cstlib.pseudo_masks import output_tokens, pseudo_mask
 from cstlib.worlds import World
 
 Plans = Sequence[EpisodePlan]
@@ -71,17 +75,13 @@ class TrueMasks(Supervision):
         self._ids: dict[str, Tensor] = {}
 
     def target_masks(self, plans: Plans) -> Tensor:
-        return self._stack((plan.query, plan.support_classes[0]) for plan in plans)
+        return self.of_class([(plan.query, plan.support_classes[0]) for plan in plans])
 
     def support_masks(self, plans: Plans) -> Tensor:
-        return self._stack(
-            (name, c)
-            for plan in plans
-            for c, names in zip(plan.support_classes, plan.supports)
-            for name in names
-        )
+        return self.of_class(_support_pairs(plans))
 
-    def _stack(self, pairs) -> Tensor:
+    def of_class(self, pairs: Sequence[tuple[str, int]]) -> Tensor:
+        """Where each of these images shows the class named with it: P x S x S bool."""
         masks = torch.stack([self._class_ids(name) == c for name, c in pairs])
         return masks.to(self.features.device)
 
@@ -120,25 +120,99 @@ class PseudoMasks(Supervision):
         self.attention = attention or features
 
     def target_masks(self, plans: Plans) -> Tensor:
-        queries = self.attention.attention([plan.query for plan in plans])
-        supports = self.attention.attention(_support_names(plans))
+        queries = self._asked([plan.query for plan in plans])
+        supports = self._asked(_support_names(plans))
         masks = self._masks(queries, supports)
         return masks & self.presence(plans)[:, :1, None]
 
     def support_masks(self, plans: Plans) -> Tensor:
-        supports = self.attention.attention(_support_names(plans))
+        supports = self._asked(_support_names(plans))
         return self._masks(supports, supports)
 
-    def _masks(self, images, supports) -> Tensor:
-        with torch.no_grad():
-            threshold = self.attention.threshold
-            return pseudo_mask(images, supports, self.size, threshold).bool()
+    @property
+    def threshold(self) -> float:
+        """Of equation 11; it belongs to the weights."""
+        return self.attention.threshold
+
+    def _asked(self, names: list[str]) -> Tokens:
+        """Whose class tokens ask and whose patches answer."""
+        return self.attention.attention(names)
+
+    def _masks(self, images: Tokens, supports: Tokens) -> Tensor:
+        return pseudo_mask(images, supports, self.size, self.threshold)
 
 
 class RandomMasks(PseudoMasks):
     """A control: the same pseudo-masks, from the attention of an untrained ViT."""
 
     source = "random"
+
+
+class SupervisedMasks(PseudoMasks):
+    """A control (Table 6): pseudo-masks from a ViT that was taught class labels."""
+
+    source = "supervised"
+
+
+class OutputMasks(PseudoMasks):
+    """An ablation (Table 6): pseudo-masks from the backbone's output tokens."""
+
+    source = "output"
+
+    def _asked(self, names: list[str]) -> Tokens:
+        return output_tokens(self.features.tokens(names))
+
+    @property
+    def threshold(self) -> float:
+        return self.features.output_threshold
+
+
+class MixedMasks(PseudoMasks):
+    """Mixed supervision (section 3.3): true masks of a few images, else pseudo-masks.
+
+    Each image is judged by itself: a query whose mask is known gets it as its target,
+    whatever stands for its support, and the other way round. With an enhancer (rows
+    (b) of Table 3) all pseudo-masks pass through it; without (rows (a)) they stay as
+    equations 9-11 make them.
+
+    Args:
+        masked: names of the training images whose masks may be seen; none in testing.
+        enhancer: trained on those images by `cstlib.enhancer.fit_enhancer`, or None.
+    """
+
+    kind = "mixed"
+
+    def __init__(
+        self,
+        dataset: VocDataset,
+        features: Features,
+        masked: Sequence[str] = (),
+        enhancer: MaskEnhancer | None = None,
+    ) -> None:
+        super().__init__(dataset, features)
+        self.source = "enhanced" if enhancer else "dino"
+        self.masked = frozenset(masked)
+        self.enhancer = enhancer
+        self._true = TrueMasks(dataset, features)
+
+    def target_masks(self, plans: Plans) -> Tensor:
+        pairs = [(plan.query, plan.support_classes[0]) for plan in plans]
+        return self._with_true(super().target_masks(plans), pairs)
+
+    def support_masks(self, plans: Plans) -> Tensor:
+        return self._with_true(super().support_masks(plans), _support_pairs(plans))
+
+    def _with_true(self, masks: Tensor, pairs: list[tuple[str, int]]) -> Tensor:
+        """Put the true masks of those images in place that may show theirs."""
+        known = [row for row, (name, _) in enumerate(pairs) if name in self.masked]
+        if known:
+            masks[known] = self._true.of_class([pairs[row] for row in known])
+        return masks
+
+    def _masks(self, images: Tokens, supports: Tokens) -> Tensor:
+        if self.enhancer is None:
+            return super()._masks(images, supports)
+        return enhance(self.enhancer, images, supports, self.size)
 
 
 class NoMasks(Supervision):
@@ -173,21 +247,47 @@ class ForegroundMasks(Supervision):
         )
 
 
-def _random_masks(world: World, dataset: VocDataset, features: Features) -> Supervision:
-    attention = FeatureStore(world, "random-mini", features.device, layers=False)
-    return RandomMasks(dataset, features, attention)
+@dataclass(frozen=True)
+class FewMasks:
+    """What mixed supervision adds: images with masks, and what was learnt from them.
+
+    Attributes:
+        names: of the images whose masks may be seen.
+        enhancer: trained on them; None leaves pseudo-masks as they are.
+    """
+
+    names: tuple[str, ...] = ()
+    enhancer: MaskEnhancer | None = None
 
 
-# (kind, mask source) -> what makes it of a world, a dataset and features.
+def _other_attention(backbone: str, kind: type[PseudoMasks]):
+    """Pseudo-masks from another backbone's attention than the learner's."""
+
+    def make(world, dataset, features, few) -> Supervision:
+        attention = FeatureStore(world, backbone, features.device, layers=False)
+        return kind(dataset, features, attention)
+
+    return make
+
+
+# (kind, mask source) -> what makes it of a world, a dataset, features and few masks.
 SUPERVISIONS: dict[
-    tuple[str, str], Callable[[World, VocDataset, Features], Supervision]
+    tuple[str, str], Callable[[World, VocDataset, Features, FewMasks], Supervision]
 ] = {
-    ("pixel", "true"): lambda world, data, features: TrueMasks(data, features),
-    ("image", "dino"): lambda world, data, features: PseudoMasks(data, features),
-    ("image", "none"): lambda world, data, features: NoMasks(data, features),
-    ("image", "random"): _random_masks,
-    ("image", "foreground"): lambda world, data, features: ForegroundMasks(
+    ("pixel", "true"): lambda world, data, features, few: TrueMasks(data, features),
+    ("image", "dino"): lambda world, data, features, few: PseudoMasks(data, features),
+    ("image", "none"): lambda world, data, features, few: NoMasks(data, features),
+    ("image", "random"): _other_attention("random-mini", RandomMasks),
+    ("image", "supervised"): _other_attention("supervised-mini", SupervisedMasks),
+    ("image", "output"): lambda world, data, features, few: OutputMasks(data, features),
+    ("image", "foreground"): lambda world, data, features, few: ForegroundMasks(
         data, features
+    ),
+    ("mixed", "enhanced"): lambda world, data, features, few: MixedMasks(
+        data, features, few.names, few.enhancer
+    ),
+    ("mixed", "dino"): lambda world, data, features, few: MixedMasks(
+        data, features, few.names
     ),
 }
 KINDS = tuple(dict.fromkeys(kind for kind, _ in SUPERVISIONS))
@@ -219,15 +319,26 @@ def make_supervision(
     world: World,
     dataset: VocDataset,
     features: Features,
+    few: FewMasks = FewMasks(),
 ) -> Supervision:
-    """The supervision of that kind ("image", "pixel") and mask source.
+    """The supervision of that kind ("image", "mixed", "pixel") and mask source.
+
+    Args:
+        source: by default the one that goes with the kind.
+        few: of mixed supervision: the masks that may be seen. In testing its names
+            are empty; the enhancer stays.
 
     Raises:
-        CstlibError: there is no such combination.
+        CstlibError: there is no such combination, or the enhancer is missing.
     """
     source = source or default_source(kind)
     check_supervision(kind, source)
-    return SUPERVISIONS[kind, source](world, dataset, features)
+    if source == "enhanced" and few.enhancer is None:
+        raise CstlibError(
+            "Enhanced pseudo-masks need a mask enhancer: pass the best.pt of a run with "
+            "--supervision mixed, which holds one."
+        )
+    return SUPERVISIONS[kind, source](world, dataset, features, few)
 
 
 def measuring_mask(dataset: VocDataset, plan: EpisodePlan) -> Tensor:
@@ -239,4 +350,14 @@ def measuring_mask(dataset: VocDataset, plan: EpisodePlan) -> Tensor:
 
 
 def _support_names(plans: Plans) -> list[str]:
-    return [name for plan in plans for names in plan.supports for name in names]
+    return [name for name, _ in _support_pairs(plans)]
+
+
+def _support_pairs(plans: Plans) -> list[tuple[str, int]]:
+    """Support images with their classes, in the order of the pairs."""
+    return [
+        (name, c)
+        for plan in plans
+        for c, names in zip(plan.support_classes, plan.supports)
+        for name in names
+    ]

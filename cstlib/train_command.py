@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from cstlib import records
+from cstlib.baselines import LEARNERS
 from cstlib.checkpoints import load_checkpoint
 from cstlib.config import SELECTORS, TrainConfig
 from cstlib.errors import CstlibError
@@ -29,17 +30,39 @@ def add_parser(subparsers) -> None:
     )
     d = TrainConfig()
     add = parser.add_argument
-    add("--data", help=f"world: mini, pascal or coco ({d.data})")
+    add("--data", help=f"mini, mini-coco, pascal, coco, or a path ({d.data})")
     add("--fold", type=int, help=f"fold whose classes are held out ({d.fold})")
     add("--supervision", choices=KINDS, help=f"labels ({d.supervision})")
     add(
         "--mask-source",
         choices=SOURCES,
         help="of image-level supervision: pseudo-masks from the backbone (dino, the "
-        "default) or from random weights, none, or all foreground",
+        "default), from random or class-supervised weights, none, or all foreground",
+    )
+    add(
+        "--mask-fraction",
+        type=float,
+        help="of mixed supervision: share of the images that show their masks, like 0.05",
+    )
+    add(
+        "--no-enhancer",
+        dest="mask_source",
+        action="store_const",
+        const="dino",
+        help="of mixed supervision: leave the pseudo-masks as they are",
+    )
+    add(
+        "--test-masks",
+        action="store_true",
+        help="give true support masks in testing, as row (c) of Table 3",
     )
     add("--backbone", help="name of the frozen backbone (the world's own)")
-    add("--learner", help=f"name of the learner ({d.learner})")
+    add("--learner", help=f"{', '.join(LEARNERS)} ({d.learner})")
+    add(
+        "--heads",
+        type=int,
+        help="heads of the correlations: 1 is the single-head ablation (the backbone's)",
+    )
     add("--episodes", type=int, help=f"training episodes in all ({d.episodes})")
     add("--seed", type=int, help=f"of weights and order ({d.seed})")
     add("--batch-size", type=int, help=f"episodes in a batch ({d.batch_size})")

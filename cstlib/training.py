@@ -26,7 +26,8 @@ from cstlib.config import TrainConfig, option
 from cstlib.errors import CstlibError
 from cstlib.evaluation import evaluate_both
 from cstlib.features import Features
-from cstlib.fitting import Best, Run, TrainStep, class_score_loss, fit
+from cstlib.fitting import Best, Run, TrainStep, fit
+from cstlib.learner import class_score_loss
 from cstlib.metrics import Metrics
 from cstlib.run_log import RunLog
 from cstlib.worlds import World
@@ -156,8 +157,9 @@ def _selected(run: Run) -> dict[str, Any]:
     """The content of best.pt: the learner, and what it needs to be used."""
     return {
         "config": asdict(run.config),
-        "in_channels": run.features.channels,
+        "in_channels": run.learner.in_channels,
         "learner": run.best.state,
+        "enhancer": run.enhancer.state_dict() if run.enhancer else None,
         "episode": run.best.episode,
         "validation": run.best.metrics.as_dict(),
     }
@@ -202,15 +204,28 @@ def _finish(run, out, seconds, test_episodes, command, progress) -> dict[str, An
     }
 
 
+# Named in a run's name by themselves; of the others, those off their standard.
+NAMED = ("data", "fold", "supervision", "mask_source", "mask_fraction", "test_masks")
+NAMED += ("backbone", "learner", "episodes", "seed")
+
+
 def run_name(config: TrainConfig) -> str:
     """The settings that tell runs apart, as a file name."""
+    others = (
+        option(name)[2:].replace("-", "") + str(value)
+        for name, value in config.unusual().items()
+        if name not in NAMED
+    )
     return records.run_name(
         config.data,
         f"fold{config.fold}",
         config.supervision,
+        f"{100 * config.mask_fraction:g}pct" if config.mask_fraction else "",
         config.mask_source if config.supervision != "pixel" else "",
+        "testmasks" if config.test_masks else "",
         config.backbone,
         config.learner if config.learner != "cst" else "",
+        *others,
         f"{config.episodes}ep",
         f"seed{config.seed}",
     )

@@ -1,4 +1,4 @@
-"""The switch of worlds: the same course on the miniature, Pascal-5i or COCO-20i."""
+"""The switch of worlds: the miniature, Pascal-5i, COCO-20i, or data of one's own."""
 
 from __future__ import annotations
 
@@ -6,35 +6,15 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from cstlib.data.lists import N_FOLDS
+from cstlib.data.class_names import COCO_CLASSES, PASCAL_CLASSES
+from cstlib.data.layout import read_layout
+from cstlib.data.lists import N_CLASSES, N_FOLDS, fold_table
 from cstlib.data.voc import VocDataset
 from cstlib.errors import CstlibError
 from cstlib.paths import data_home
 
 VARIABLE = "CSTLIB_WORLD"
-WORLDS = ("mini", "pascal", "coco")
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
-
-
-PASCAL_CLASSES = _names(
-    "aeroplane, bicycle, bird, boat, bottle, bus, car, cat, chair, cow, diningtable, "
-    "dog, horse, motorbike, person, pottedplant, sheep, sofa, train, tvmonitor"
-)
-COCO_CLASSES = _names(
-    "person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, "
-    "traffic light, fire hydrant, stop sign, parking meter, bench, bird, cat, dog, "
-    "horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella, handbag, "
-    "tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, "
-    "baseball glove, skateboard, surfboard, tennis racket, bottle, wine glass, cup, "
-    "fork, knife, spoon, bowl, banana, apple, sandwich, orange, broccoli, carrot, "
-    "hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, "
-    "toilet, tv, laptop, mouse, remote, keyboard, cell phone, microwave, oven, "
-    "toaster, sink, refrigerator, book, clock, vase, scissors, teddy bear, "
-    "hair drier, toothbrush"
-)
+WORLDS = ("mini", "mini-coco", "pascal", "coco")
 
 
 @dataclass(frozen=True)
@@ -42,7 +22,7 @@ class World:
     """A benchmark and the backbone that goes with it.
 
     Attributes:
-        name: "mini", "pascal" or "coco".
+        name: one of `WORLDS`, or that of one's own data; files may bear it.
         root: its data folder, in the layout of `cstlib.data.voc`.
         image_size: S, the side of the square images that the backbone sees.
         backbone: name for `cstlib.backbones.load_backbone`.
@@ -69,21 +49,33 @@ class World:
 def load_world(name: str | None = None) -> World:
     """The world of that name; by default of ``CSTLIB_WORLD``, else the miniature.
 
-    The miniature is rendered on first use (about a minute).
+    The miniature is rendered on first use (about a minute), in COCO's layout as
+    "mini-coco". A path leads to data of one's own (`cstlib.data.own`), which are
+    prepared on first use.
 
     Raises:
         CstlibError: there is no such world, or its data are not here.
     """
     name = name or os.environ.get(VARIABLE) or "mini"
-    if name not in WORLDS:
-        raise CstlibError(
-            f"There is no world {name!r}: choose one of {', '.join(WORLDS)} "
-            f"(argument or environment variable {VARIABLE})."
-        )
     if name == "mini":
         from cstlib.data.mini import CLASS_NAMES, IMAGE_SIZE, ensure_mini
 
         return World(name, ensure_mini(), IMAGE_SIZE, "dino-mini", tuple(CLASS_NAMES))
+    if name == "mini-coco":
+        from cstlib.data.mini_coco import ensure_mini_coco
+
+        return _own_world(ensure_mini_coco())
+    if name in ("pascal", "coco"):
+        return _benchmark(name)
+    if Path(name).exists() or os.sep in name or "/" in name or name.endswith(".json"):
+        return _own_world(Path(name))
+    raise CstlibError(
+        f"There is no world {name!r}: choose one of {', '.join(WORLDS)}, or the path "
+        f"of your own data (argument or environment variable {VARIABLE})."
+    )
+
+
+def _benchmark(name: str) -> World:
     title, class_names = {
         "pascal": ("Pascal-5i", PASCAL_CLASSES),
         "coco": ("COCO-20i", COCO_CLASSES),
@@ -91,7 +83,28 @@ def load_world(name: str | None = None) -> World:
     root = data_home() / name
     if not root.is_dir():
         raise CstlibError(
-            f"{title} is not in {root}: put it there in the VOC layout that the README "
-            f"describes, or stay with the miniature ({VARIABLE}=mini)."
+            f"{title} is not in {root}: prepare it with `python -m cstlib data {name}`, "
+            f"or stay with the miniature ({VARIABLE}=mini)."
         )
     return World(name, root, 400, "dino-vits8", class_names, protocol=name)
+
+
+def _own_world(path: Path) -> World:
+    from cstlib.data.own import prepare_own
+
+    root = prepare_own(path)
+    layout = read_layout(root)
+    meta = layout.meta
+    protocol = meta.get("protocol", "pascal")
+    folds = layout.folds or fold_table(protocol, N_CLASSES[protocol])
+    count = sum(map(len, folds))
+    names = meta.get("class_names") or [f"class {c}" for c in range(1, count + 1)]
+    return World(
+        meta.get("name", root.resolve().name),
+        root,
+        meta.get("image_size", 400),
+        meta.get("backbone", "dino-vits8"),
+        tuple(names),
+        len(folds),
+        protocol,
+    )

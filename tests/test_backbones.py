@@ -19,6 +19,7 @@ from cstlib.backbone_weights import interpolate_position_embedding, random_weigh
 from cstlib.backbones import BACKBONES, BackboneSpec, Tokens, load_backbone, mini_vit
 from cstlib.errors import CstlibError
 from cstlib.files import sha256
+from cstlib.pseudo_masks import attention_map
 
 
 @pytest.fixture(scope="module")
@@ -76,8 +77,10 @@ def test_tokens_block_by_block(random_mini):
         )
         torch.testing.assert_close(tokens.cls[layer], normed[:, 0])
         torch.testing.assert_close(tokens.patches[layer], normed[:, 1:])
-    torch.testing.assert_close(tokens.attn_q, qkv[:, :, 0].transpose(1, 2))
-    torch.testing.assert_close(tokens.attn_k, qkv[:, :, 1].transpose(1, 2))
+    # The miniature scales queries and keys to a root mean square of 1.
+    unit = qkv[:, :, :2] / qkv[:, :, :2].square().mean(-1, keepdim=True).sqrt()
+    torch.testing.assert_close(tokens.attn_q, unit[:, :, 0].transpose(1, 2))
+    torch.testing.assert_close(tokens.attn_k, unit[:, :, 1].transpose(1, 2))
     assert tokens.grids == [(12, 12)] * 12 and tokens.heads == 6
     assert tokens.batch_size == 2
 
@@ -342,3 +345,15 @@ def test_position_embeddings_as_dinos_own_code_interpolates_them():
     wanted = np.einsum("ij,kl,jlc->ikc", weights(h), weights(w), grid)
     np.testing.assert_allclose(found[0, 1:].view(h, w, 2), wanted, atol=1e-5)
     assert interpolate_position_embedding(embedding, (4, 4)) is embedding
+
+
+def test_mini_attention_weighs_by_cosine_alone():
+    """Equation (9) and the softmax rank the same patches first, whatever the lengths."""
+    backbone = load_backbone("random-mini")
+    tokens = backbone(torch.rand(2, 3, 96, 96))
+    d = tokens.attn_q.shape[-1]
+    for vectors in (tokens.attn_q, tokens.attn_k):
+        assert torch.allclose(vectors.square().mean(-1), torch.ones(()), atol=1e-3)
+    scores = tokens.attn_q[:, :, :1] @ tokens.attn_k[:, :, 1:].mT / d**0.5
+    cosines = attention_map(tokens, tokens)
+    assert torch.allclose(scores.squeeze(2), d**0.5 * cosines, atol=1e-4)

@@ -155,7 +155,7 @@ def test_fetched_weights_are_those_of_the_backbones() -> None:
 def test_data(tmp_path: Path) -> None:
     assert [bool(f.todo) for f in check.look_at_data(tmp_path)] == [True, True, True]
     files.write_json(tmp_path / "mini" / "meta.json", {"train": 20, "val": 5})
-    (tmp_path / "pascal").mkdir()
+    files.write_json(tmp_path / "pascal/ImageSets/FewShot/labels.json", {})
     mini, pascal, coco = check.look_at_data(tmp_path)
     assert mini.found == "mini: 20 training, 5 validation images"
     assert pascal.found == "pascal: here" and coco.todo

@@ -220,3 +220,13 @@ def test_pseudo_mask_rows_have_one_row_a_source():
     assert titles(figure) == ["x", "y", "z"] + [""] * 6
     labels = [axis.get_ylabel() for axis in figure.axes[::3]]
     assert labels == ["image", "drawn", "made"]
+
+
+def test_attention_over_training_shares_a_scale_within_an_image():
+    maps = {0: torch.zeros(2, 12, 12), 500: torch.linspace(-1, 1, 288).view(2, 12, 12)}
+    figure = plots.attention_over_training(torch.rand(2, 3, 96, 96), maps)
+    titles = [axis.get_title() for axis in figure.axes[:3]]
+    assert titles == ["image", "step 0", "step 500"] and len(figure.axes) == 6
+    for row in (figure.axes[1:3], figure.axes[4:6]):
+        scales = {axis.images[0].get_clim() for axis in row}
+        assert len(scales) == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 from cstlib import pretrain_command as command
+from cstlib import snapshots
 from cstlib.cli import main
+from cstlib.data.mini import CLASS_NAMES, build_mini
 from cstlib.errors import CstlibError
 from cstlib.pretraining import (
     DinoHead,
@@ -21,7 +24,9 @@ from cstlib.pretraining import (
     pretraining_images,
     sinkhorn_knopp,
 )
+from cstlib.probes import Prober
 from cstlib.views import ViewSpec, crop, make_view
+from cstlib.worlds import World
 
 TINY = PretrainConfig(images=16, steps=4, batch=4, prototypes=8, warmup=2)
 
@@ -158,6 +163,27 @@ def test_interrupted_run_ends_in_the_same_weights(tmp_path, images, monkeypatch)
     with pytest.raises(CstlibError, match="other settings"):
         other = PretrainConfig(images=16, steps=5, batch=4, prototypes=8, warmup=2)
         command.pretrain(other, out, True, probe_every=0, progress=False)
+
+
+def test_maps_are_kept_from_the_start_and_not_twice(tmp_path, images, monkeypatch):
+    root = build_mini(tmp_path / "mini", train=80, val=160, progress=False)
+    world = World("mini", root, 96, "random-mini", tuple(CLASS_NAMES))
+    monkeypatch.setattr(command, "load_world", lambda name: world)
+    monkeypatch.setattr(command, "Prober", partial(Prober, episodes=5))
+    monkeypatch.setattr(command, "pretraining_images", lambda *args: images)
+    weights = command.pretrain(TINY, tmp_path / "run", probe_every=3, progress=False)
+    path = weights.with_name("dino-mini-maps.safetensors")
+    kept = snapshots.load(path)
+    assert list(kept) == [0, 3, 4] and kept[0].shape == (6, 6, 12, 12)
+    assert not torch.equal(kept[0], kept[4]) and kept[4].abs().max() <= 1
+    probed = json.loads(weights.with_suffix(".json").read_text())["probe"]
+    assert [row["step"] for row in probed] == [3, 4]
+    # A run that was cut off and goes on from step 2 takes the later maps' place.
+    snapshots.keep(path, 2, kept[0])
+    assert list(snapshots.load(path)) == [0, 2]
+    path.write_bytes(b"half")
+    with pytest.raises(CstlibError, match="damaged"):
+        snapshots.load(path)
 
 
 def test_bad_calls_end_in_one_sentence(tmp_path, capsys):

@@ -72,6 +72,21 @@ def test_matching_finds_the_image_with_the_object():
     assert scores[0] == pytest.approx(1.0) and scores[1] < 0.99
 
 
+def test_best_threshold_is_the_best_of_all_tried_one_by_one():
+    random = torch.Generator().manual_seed(0)
+    maps = torch.rand(20, 24, 24, generator=random) * 0.6 + 0.1
+    noise = torch.randn(maps.shape, generator=random)
+    truth = maps + 0.2 * noise > 0.45
+    counted = torch.rand(maps.shape, generator=random) > 0.1
+    scores = [probes.overlap(maps > t, truth, counted) for t in probes.THRESHOLDS]
+    best = probes.best_threshold(maps, truth, counted)
+    assert best == probes.THRESHOLDS[scores.index(max(scores))]
+    # A pixel that lies on a threshold is not above it, as in equation 11.
+    edge = torch.full((1, 2, 2), float(probes.THRESHOLDS[7]))
+    inside = torch.ones(1, 2, 2, dtype=torch.bool)
+    assert probes.best_threshold(edge, inside, inside) < probes.THRESHOLDS[7]
+
+
 def test_soft_map_is_equation_11_before_the_threshold(world):
     images = probes.load_images(world.dataset(0, "val"), 3)
     tokens = probes.extract(load_backbone("random-mini"), images.pixels, batch=2)
@@ -101,6 +116,9 @@ def test_all_figures_of_a_backbone_and_its_controls(world):
     controls = prober.controls()
     assert 0 <= controls["colour_nearest_neighbour"] <= 1
     assert 0.5 < controls["pixel_matching_auc"] <= 1
+    floor = figures["self_iou_all_foreground"]
+    assert floor - 0.05 < controls["pixel_self_iou"] < 0.6
+    assert 0 < controls["pixel_cross_iou"] < 0.5
 
 
 def test_report_names_all_figures(world, capsys, monkeypatch):

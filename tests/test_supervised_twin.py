@@ -25,7 +25,7 @@ def test_twin_trains_and_ships_like_the_others(tmp_path, monkeypatch):
     pixels = torch.randint(0, 256, (8, 3, 96, 96), generator=random).byte()
     labels = torch.zeros(8, 20)
     labels[:, 4] = 1
-    figures = {"threshold": 0.47}
+    figures = {"threshold": 0.3, "cross_threshold": 0.47}
 
     class Measures:
         def __init__(self, world) -> None: ...

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ PROTOCOLS = ("pascal", "coco")
 N_FOLDS = 4
 N_CLASSES = {"pascal": 20, "coco": 80}
 AGAIN = (
-    "prepare the data again (the miniature: delete its folder and run "
-    "python -m cstlib data mini)"
+    "prepare the data again with python -m cstlib data (the miniature: delete its "
+    "folder first)"
 )
 
 _LINE = re.compile(r"(?P<name>.*\S)__(?P<class>[0-9]+)")
@@ -40,13 +41,41 @@ def fold_classes(fold: int, protocol: str = "pascal") -> tuple[int, ...]:
         CstlibError: there is no such fold or protocol.
     """
     check_protocol(protocol)
-    if fold not in range(N_FOLDS):
-        raise CstlibError(f"There is no fold {fold}: choose one of 0 to {N_FOLDS - 1}.")
-    count = N_CLASSES[protocol]
-    if protocol == "pascal":
-        size = count // N_FOLDS
-        return tuple(range(fold * size + 1, (fold + 1) * size + 1))
-    return tuple(range(fold + 1, count + 1, N_FOLDS))
+    return pick_fold(fold_table(protocol, N_CLASSES[protocol]), fold)
+
+
+def fold_table(
+    protocol: str, n_classes: int, n_folds: int = N_FOLDS
+) -> tuple[tuple[int, ...], ...]:
+    """The held-out classes of each fold, for any number of classes 1..n.
+
+    Pascal's rule takes them in a row, nearly equally many a fold; COCO's rule gives
+    fold f the classes f + 1, f + 1 + n_folds, and so on.
+
+    Raises:
+        CstlibError: there is no such protocol, or a fold would be empty.
+    """
+    check_protocol(protocol)
+    if not 1 <= n_folds <= n_classes:
+        raise CstlibError(
+            f"{n_classes} classes cannot be held out in {n_folds} folds: give at least "
+            "one class to each fold."
+        )
+    if protocol == "coco":
+        return tuple(
+            tuple(range(f + 1, n_classes + 1, n_folds)) for f in range(n_folds)
+        )
+    ends = [-(-n_classes * f // n_folds) for f in range(n_folds + 1)]
+    return tuple(tuple(range(a + 1, b + 1)) for a, b in pairwise(ends))
+
+
+def pick_fold(folds: Sequence[tuple[int, ...]], fold: int) -> tuple[int, ...]:
+    """Entry ``fold`` of a fold table, or CstlibError where there is none."""
+    if fold not in range(len(folds)):
+        raise CstlibError(
+            f"There is no fold {fold}: choose one of 0 to {len(folds) - 1}."
+        )
+    return folds[fold]
 
 
 def read_list(path: str | Path) -> list[tuple[str, int]]:

@@ -8,7 +8,6 @@ streams, and geometry is rounded to integers before anything is filled.
 
 from __future__ import annotations
 
-import argparse
 import colorsys
 import json
 import os
@@ -27,6 +26,7 @@ from tqdm.auto import tqdm
 
 from cstlib import files
 from cstlib.data.mini_shapes import COLOURS, KINDS, Part, Points, box, ellipse
+from cstlib.data.pixels import voc_palette
 from cstlib.errors import CstlibError
 from cstlib.paths import data_home
 
@@ -390,41 +390,3 @@ def scenes(
         return
     with ProcessPoolExecutor(workers) as pool:
         yield from bar(pool.map(draw, range(count), chunksize=32))
-
-
-def voc_palette() -> list[int]:
-    """The 256 colours of VOC's masks, flat: the bits of an id spread over r, g, b."""
-    palette = []
-    for index in range(256):
-        for channel in range(3):
-            value = 0
-            for bit in range(8):
-                source = 3 * bit + channel
-                if source < 8 and index >> source & 1:
-                    value |= 128 >> bit
-            palette.append(value)
-    return palette
-
-
-def add_parser(subparsers) -> None:
-    """The command ``python -m cstlib data mini``."""
-    parser = subparsers.add_parser("data", help="prepare a benchmark's data")
-    names = parser.add_subparsers(dest="dataset", required=True)
-    mini = names.add_parser("mini", help="render Mini-5i, the built-in benchmark")
-    mini.add_argument("--seed", type=int, default=0, help="of the drawings (0)")
-    mini.add_argument("--train", type=int, default=2000, help="training images (2000)")
-    mini.add_argument("--val", type=int, default=500, help="validation images (500)")
-    mini.add_argument("--out", type=Path, help="folder (the data folder's mini/)")
-    mini.set_defaults(run=run)
-
-
-def run(args: argparse.Namespace) -> int:
-    """Render what is asked for, or say that it is there already."""
-    defaults = (args.seed, args.train, args.val) == (0, 2000, 500)
-    root = args.out or data_home() / "mini"
-    if args.out is None and defaults:
-        ensure_mini()
-    else:
-        build_mini(root, args.seed, args.train, args.val)
-    print(f"Mini-5i is in {root}.")
-    return 0

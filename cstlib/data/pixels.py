@@ -63,6 +63,20 @@ def read_class_ids(path: Path) -> np.ndarray:
     return ids
 
 
+def voc_palette() -> list[int]:
+    """The 256 colours of VOC's masks, flat: the bits of an id spread over r, g, b."""
+    palette = []
+    for index in range(256):
+        for channel in range(3):
+            value = 0
+            for bit in range(8):
+                source = 3 * bit + channel
+                if source < 8 and index >> source & 1:
+                    value |= 128 >> bit
+            palette.append(value)
+    return palette
+
+
 def _unreadable(what: str, path: Path) -> CstlibError:
     if not path.is_file():
         return CstlibError(f"The {what} {path} is missing: {AGAIN}.")

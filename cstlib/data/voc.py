@@ -4,7 +4,8 @@
     SegmentationClassAug/<name>.png, or else SegmentationClass/<name>.png
     ImageSets/FewShot/trn/fold0.txt ... val/fold3.txt    lines name__class
     ImageSets/FewShot/labels.json                        {name: [class ids]}
-    meta.json                                            class names (optional)
+    meta.json                                            class names (optional), and
+                                                         what `layout` reads from it
 
 Which classes an image shows comes from ``labels.json`` and the lists, both written
 when the data were built. Masks are opened in one method, `VocDataset.mask`, so that
@@ -24,13 +25,14 @@ from torch import Tensor
 
 from cstlib.data import sampler
 from cstlib.data.episode import Episode, EpisodePlan
+from cstlib.data.layout import Layout, read_layout
 from cstlib.data.lists import (
     AGAIN,
     N_CLASSES,
-    N_FOLDS,
-    fold_classes,
+    check_protocol,
+    fold_table,
     images_by_class,
-    read_json,
+    pick_fold,
     read_labels,
     read_list,
 )
@@ -39,7 +41,6 @@ from cstlib.errors import CstlibError
 
 VOID = 255
 SPLITS = ("trn", "val")
-EXTENSIONS = (".png", ".jpg")
 # Decoded images kept in memory by each dataset: all of Mini-5i, 280 of Pascal's.
 CACHE_BYTES = 128 * 2**20
 
@@ -47,8 +48,8 @@ CACHE_BYTES = 128 * 2**20
 class VocDataset:
     """The images of one split of one fold, and the episodes drawn from them.
 
-    Fold f holds out classes 5f+1..5f+5 (Pascal-5i; CST paper, section 5). "val" are
-    the images listed under these; "trn" those listed under the other classes.
+    Fold f holds out classes 5f+1..5f+5 (Pascal-5i; CST paper, section 5), unless
+    ``meta.json`` has a table of folds. "val" are the images listed under these; "trn" those listed under the other classes.
 
     Args:
         root: folder in the layout above.
@@ -60,6 +61,7 @@ class VocDataset:
 
     Attributes:
         classes: the split's class ids, rising.
+        folds: the classes that each fold holds out.
         entries: (name, class), line by line as listed.
         images_of_class: the images listed under each class, in list order.
         class_names: of all classes of the benchmark, by id.
@@ -80,20 +82,23 @@ class VocDataset:
     ) -> None:
         self.root, self.fold, self.split = Path(root), fold, split
         self.image_size, self.protocol = image_size, protocol
-        held_out = fold_classes(fold, protocol)
+        check_protocol(protocol)
         if split not in SPLITS:
             raise CstlibError(f"There is no split {split!r}: choose trn or val.")
         if not self.root.is_dir():
             raise CstlibError(f"There is no data folder {self.root}: {AGAIN}.")
+        self.layout: Layout = read_layout(self.root)
+        self.folds = self.layout.folds or fold_table(protocol, N_CLASSES[protocol])
+        held_out = pick_fold(self.folds, fold)
         self.entries: list[tuple[str, int]] = []
-        for other in range(N_FOLDS):
+        for other, classes in enumerate(self.folds):
             if (other == fold) != (split == "val"):
                 continue
             path = self.lists / split / f"fold{other}.txt"
             entries = read_list(path)
-            _check_classes(path, entries, fold_classes(other, protocol))
+            _check_classes(path, entries, classes)
             self.entries += entries
-        every = range(1, N_CLASSES[protocol] + 1)
+        every = range(1, sum(map(len, self.folds)) + 1)
         self.classes = [c for c in every if (c in held_out) == (split == "val")]
         self.images_of_class = images_by_class(self.entries, self.classes)
         self.names = sorted({name for name, _ in self.entries})
@@ -181,9 +186,7 @@ class VocDataset:
             CstlibError: the mask is missing or unreadable, differs in size from its
                 image, or holds something other than class ids.
         """
-        augmented = self.root / "SegmentationClassAug"
-        folder = augmented if augmented.is_dir() else self.root / "SegmentationClass"
-        path = folder / f"{name}.png"
+        path = self.layout.masks / f"{name}.png"
         mask = read_class_ids(path)
         strange = np.zeros(256, dtype=bool)
         strange[len(self.class_names) + 1 : VOID] = True
@@ -258,15 +261,7 @@ class VocDataset:
         return F.interpolate(pixels, self.image_size)[0, 0].to(labels.dtype)
 
     def _image_path(self, name: str) -> Path:
-        for extension in EXTENSIONS:
-            # Names may hold dots, so with_suffix will not do.
-            path = self.root / "JPEGImages" / (name + extension)
-            if path.is_file():
-                return path
-        raise CstlibError(
-            f"The image {name} is neither a .png nor a .jpg in "
-            f"{self.root / 'JPEGImages'}: {AGAIN}."
-        )
+        return self.layout.image_path(name)
 
     def _check_labels(self) -> None:
         for name, c in self.entries:
@@ -277,10 +272,8 @@ class VocDataset:
                 )
 
     def _read_class_names(self, given, every: range) -> dict[int, str]:
-        path = self.root / "meta.json"
-        if given is None and path.is_file():
-            meta = read_json(path)
-            given = meta.get("class_names") if isinstance(meta, dict) else None
+        if given is None:
+            given = self.layout.meta.get("class_names")
         if given is None:
             given = [f"class {c}" for c in every]
         names = given if isinstance(given, Mapping) else dict(enumerate(given, start=1))

@@ -32,12 +32,15 @@ from cstlib.plots.maps import (
     attention,
     attention_place,
     attention_share,
-    live_pretraining,
     mask_steps,
-    pretraining_course,
     pseudo_mask_rows,
     threshold_sweep,
     threshold_view,
+)
+from cstlib.plots.pretraining import (
+    attention_over_training,
+    live_pretraining,
+    pretraining_course,
 )
 from cstlib.plots.runs import (
     against_fraction,
@@ -53,6 +56,7 @@ __all__ = [
     "Panel",
     "against_fraction",
     "attention",
+    "attention_over_training",
     "attention_place",
     "attention_share",
     "before_after",

@@ -1,0 +1,270 @@
+"""Run what is missing of a table, record it, and set it beside the paper's figures."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import asdict, dataclass
+from statistics import mean, stdev
+from typing import Any
+
+import torch
+
+from cstlib import records
+from cstlib.baselines import load_learner
+from cstlib.baselines.controls import all_foreground, pseudo_mask_prediction
+from cstlib.config import TrainConfig
+from cstlib.errors import CstlibError
+from cstlib.evaluation import evaluate_both, measure
+from cstlib.experiments import Measure, Row, Table, configuration
+from cstlib.features import Features, open_features
+from cstlib.fitting import Run
+from cstlib.metrics import VOID_WAYS, Metrics
+from cstlib.paper import paper_rows
+from cstlib.paths import data_home
+from cstlib.training import run_name, train
+from cstlib.worlds import World
+
+FIGURES = {"er": "exact_ratio", "miou": "miou", "fb_iou": "fb_iou"}
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row of a table on one fold with one seed, and its tests."""
+
+    table: Table
+    row: Row
+    config: TrainConfig
+    test_episodes: int = 1000
+
+    @property
+    def run(self) -> str:
+        """The name of the run; a control's depends on the fold alone."""
+        if self.row.control:
+            fold = f"fold{self.config.fold}"
+            return records.run_name(self.config.data, fold, self.row.control)
+        return run_name(self.config)
+
+    def record_name(self, measure: Measure) -> str:
+        """Of the record that holds this test."""
+        if self.row.control:
+            return _with_test(self.run, measure)
+        return record_name(self.config, measure)
+
+    def missing(self, have: Collection[str]) -> list[Measure]:
+        """The tests whose records are not among those names."""
+        return [m for m in self.table.measures if self.record_name(m) not in have]
+
+
+def record_name(config: TrainConfig, measure: Measure) -> str:
+    """A training run's own record holds its 1-way 1-shot test; others have their own."""
+    name = run_name(config)
+    return name if measure == (1, 1) else _with_test(name, measure)
+
+
+def _with_test(name: str, measure: Measure) -> str:
+    way, shot = measure
+    return f"{name}-{way}way{shot}shot"
+
+
+def jobs(
+    table: Table,
+    world: World,
+    folds: Sequence[int],
+    seeds: Sequence[int],
+    test_episodes: int = 1000,
+    **common: Any,
+) -> list[Job]:
+    """All jobs of a table, seed by seed and fold by fold; a control has no seed.
+
+    Args:
+        common: fields of `TrainConfig` for all rows, such as ``episodes``.
+
+    Raises:
+        CstlibError: the table cannot be run.
+    """
+    if not table.rows:
+        raise CstlibError(
+            f"Table {table.number} needs {table.needs}, which this command does not "
+            "run: --list names the tables that it does."
+        )
+    common = {"backbone": world.backbone, **common}
+    return [
+        Job(
+            table,
+            row,
+            configuration(row, world.name, fold, seed, **common),
+            test_episodes,
+        )
+        for seed in seeds
+        for fold in folds
+        for row in table.rows
+        if not row.control or seed == seeds[0]
+    ]
+
+
+def recorded() -> dict[str, dict]:
+    """All records by name."""
+    return {record["name"]: record for record in records.read_records()}
+
+
+def run_job(job: Job, world: World, device: str | torch.device | None = None) -> None:
+    """Train and test what is missing; each result is recorded as soon as it is there.
+
+    A training run that was cut off goes on where it stopped.
+    """
+    wanted = job.missing(set(recorded()))
+    if not wanted:
+        return
+    features = open_features(world, job.config.backbone, device)
+    if job.row.control:
+        for test in wanted:
+            _record(job, test, _control(job, world, features, test), features)
+        return
+    out = data_home() / "runs" / job.run
+    if (1, 1) in wanted or not (out / "best.pt").is_file():
+        record = train(
+            job.config,
+            out,
+            resume=(out / "last.pt").is_file(),
+            world=world,
+            features=features,
+            test_episodes=job.test_episodes,
+            command=records.command_line("train", job.config.options()),
+        )
+        records.write_record(record)
+    more = [test for test in wanted if test != (1, 1)]
+    if not more:
+        return
+    run = Run(job.config, world, features)
+    saved = load_learner(out / "best.pt").learner
+    run.learner.load_state_dict(saved.state_dict())
+    for way, shot in more:
+        found = evaluate_both(
+            run.learner,
+            run.held_out,
+            features,
+            run.held_out_supervision,
+            way,
+            shot,
+            job.test_episodes,
+            job.config.precision,
+            progress=True,
+        )
+        _record(job, (way, shot), found, features)
+
+
+def _control(
+    job: Job, world: World, features: Features, test: Measure
+) -> dict[str, Metrics]:
+    """A predictor that learns nothing, under both treatments of void."""
+    held_out = world.dataset(job.config.fold, "val")
+    predictor = {
+        "foreground": lambda: all_foreground(held_out),
+        "dino": lambda: pseudo_mask_prediction(held_out, features),
+    }[job.row.control]()
+    meter = measure(predictor, held_out, *test, job.test_episodes, progress=True)
+    return {void: meter.metrics(void) for void in VOID_WAYS}
+
+
+def _record(
+    job: Job, test: Measure, metrics: dict[str, Metrics], features: Features
+) -> None:
+    way, shot = test
+    config = job.config
+    again = [job.table.number, "--data", config.data, "--folds", f"{config.fold}"]
+    again += ["--seeds", f"{config.seed}", "--episodes", f"{config.episodes}"]
+    records.write_record(
+        {
+            "name": job.record_name(test),
+            "kind": "control" if job.row.control else "evaluate",
+            "control": job.row.control,
+            "command": records.command_line("reproduce", again),
+            "config": asdict(config),
+            "seed": config.seed,
+            "way": way,
+            "shot": shot,
+            "test_episodes": job.test_episodes,
+            "device": records.describe_device(features.device),
+            "versions": records.versions(),
+            "metrics": {void: found.as_dict() for void, found in metrics.items()},
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One figure of a table in percent: ours, over ``runs`` records, and the paper's.
+
+    ``spread`` is the standard deviation over the runs' folds and seeds, None for one.
+    """
+
+    value: float | None
+    spread: float | None
+    runs: int
+    paper: float | None
+
+    def __str__(self) -> str:
+        if self.value is None:
+            return "-"
+        spread = "" if self.spread is None else f" ± {self.spread:.1f}"
+        return f"{self.value:.1f}{spread}"
+
+
+def results(
+    done: Sequence[Job], have: dict[str, dict], void: str = "background"
+) -> dict[tuple[str, Measure, str], Cell]:
+    """(row, test, figure) -> `Cell`, from the records that there are."""
+    table = done[0].table
+    found: dict[tuple[str, Measure, str], Cell] = {}
+    for row in table.rows:
+        mine = [job for job in done if job.row is row]
+        for test in table.measures:
+            kept = [
+                have[name]["metrics"][void]
+                for name in dict.fromkeys(job.record_name(test) for job in mine)
+                if name in have
+            ]
+            for figure, key in FIGURES.items():
+                values = [100 * metrics[key] for metrics in kept]
+                found[row.name, test, figure] = Cell(
+                    mean(values) if values else None,
+                    stdev(values) if len(values) > 1 else None,
+                    len(values),
+                    _published(table, row, test, figure),
+                )
+    return found
+
+
+def _published(table: Table, row: Row, test: Measure, figure: str) -> float | None:
+    """The paper's average for this cell; None where it has none."""
+    if row.paper is None:
+        return None
+    way, shot = test
+    rows = paper_rows(table=table.number, way=way, shot=shot, **row.paper)
+    return rows[0].get(figure) if len(rows) == 1 else None
+
+
+def as_text(done: Sequence[Job], have: dict[str, dict]) -> str:
+    """A table as text: ER and mIoU of each test, here and in the paper."""
+    table, cells = done[0].table, results(done, have)
+    width = max(len(row.name) for row in table.rows)
+    lines = [f"Table {table.number}: {table.title} (%)"]
+    for way, shot in table.measures:
+        lines += [
+            "",
+            f"{way}-way {shot}-shot".ljust(width)
+            + f"{'ER':>14}{'paper':>8}{'mIoU':>14}{'paper':>8}{'runs':>6}",
+        ]
+        for row in table.rows:
+            er, miou = (
+                cells[row.name, (way, shot), figure] for figure in ("er", "miou")
+            )
+            lines.append(
+                row.name.ljust(width)
+                + "".join(
+                    f"{cell!s:>14}{'-' if cell.paper is None else cell.paper:>8}"
+                    for cell in (er, miou)
+                )
+                + f"{miou.runs:>6}"
+            )
+    return "\n".join(lines)

@@ -1,0 +1,417 @@
+"""Predicting on one's own pictures, in Python: what is computed, and how often."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from made import is_one_sentence
+from made_support import BACKBONE, made_learner, made_picture, made_support
+from PIL import Image
+
+import cstlib
+from cstlib import files, shipped_learners
+from cstlib.backbones import Backbone, load_backbone
+from cstlib.baselines import load_learner
+from cstlib.correlation import correlate
+from cstlib.cst import CST, combine
+from cstlib.errors import CstlibError
+from cstlib.plots.overlay import class_colours, draw_overlay, paint
+from cstlib.predicted import KINDS, ImagePrediction
+from cstlib.predictor import Predictor
+from cstlib.pseudo_masks import pseudo_mask
+from cstlib.upsampling import upsampled
+from cstlib.user_images import picture_of, read_picture
+from cstlib.user_masks import read_mask
+from cstlib.user_queries import LONGEST, OutputNames, find_queries, safe_name
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Two classes of two images, without and with masks; a learner; a query."""
+    home = tmp_path_factory.mktemp("predict")
+    made_picture(1, (70, 110)).save(home / "query.png")
+    return SimpleNamespace(
+        plain=made_support(home / "plain", shots=2),
+        marked=made_support(home / "marked", shots=2, masks=True),
+        learner=made_learner(home / "best.pt"),
+        query=home / "query.png",
+    )
+
+
+@pytest.fixture(scope="module")
+def plain(world):
+    """A predictor that makes pseudo-masks."""
+    return Predictor(world.plain, checkpoint=world.learner, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def marked(world):
+    """A predictor that was given masks."""
+    return Predictor(world.marked, checkpoint=world.learner, device="cpu")
+
+
+def by_hand(world, support, given_masks):
+    """Equation 8 step by step, from the published parts: a prediction."""
+    backbone, learner = load_backbone(BACKBONE), load_learner(world.learner).learner
+    picture = read_picture(world.query)
+    query = backbone(picture.tensor(96)[None])
+    class_prob, fg_prob = torch.zeros(2, 2), torch.zeros(2, 2, *picture.size)
+    with torch.no_grad():
+        for n, name in enumerate(("key", "mug")):
+            for k in range(2):
+                path = support / name / f"{k}.jpg"
+                shot = read_picture(path)
+                tokens = backbone(shot.tensor(96)[None])
+                if given_masks:
+                    mask = read_mask(path.with_suffix(".png"), shot.size)
+                    mask = torch.from_numpy(mask)[None]
+                else:
+                    mask = pseudo_mask(tokens, tokens, (96, 96), backbone.threshold)
+                clf, seg = learner(correlate(query, tokens), mask)
+                seg = F.interpolate(
+                    seg, picture.size, mode="bilinear", align_corners=True
+                )
+                class_prob[n, k] = clf.softmax(1)[0, 1]
+                fg_prob[n, k] = seg.softmax(1)[0, 1]
+    return combine(class_prob, fg_prob), fg_prob.mean(1)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_it_is_equation_8(world, plain, marked, masks):
+    support = world.marked if masks else world.plain
+    found = (marked if masks else plain)(world.query)
+    wanted, fg_prob = by_hand(world, support, masks)
+    assert list(found.presence_prob) == ["key", "mug"]
+    assert torch.allclose(
+        torch.tensor([*found.presence_prob.values()]), wanted.presence_prob, atol=1e-4
+    )
+    assert list(found.presence.values()) == wanted.presence.tolist()
+    assert found.labels.shape == (70, 110) and found.labels.dtype == np.uint8
+    # Where two answers are as good as equal, rounding may decide.
+    best = fg_prob.amax(0)
+    clear = ((best - 0.5).abs() > 1e-4) & ((fg_prob[0] - fg_prob[1]).abs() > 1e-4)
+    assert clear.float().mean() > 0.5
+    assert np.array_equal(found.labels[clear], wanted.label[clear].numpy())
+
+
+def test_masks_are_what_the_learner_is_given(world, plain, marked):
+    for image in marked.support:
+        wanted = read_mask(image.path.with_suffix(".png"), (96, 96))
+        assert np.array_equal(image.mask.numpy(), wanted)
+    assert all(image.mask_path is None for image in plain.support)
+    assert not torch.equal(plain._masks, marked._masks)
+    assert plain(world.query).presence_prob != marked(world.query).presence_prob
+
+
+def test_supports_are_encoded_once(world, monkeypatch):
+    images = []
+    forward = Backbone.forward
+    monkeypatch.setattr(
+        Backbone, "forward", lambda self, x: images.append(len(x)) or forward(self, x)
+    )
+    predictor = Predictor(world.plain, checkpoint=world.learner, device="cpu")
+    assert sum(images) == 4
+    queries = [made_picture(index) for index in range(3)]
+    assert len(list(predictor.predict(queries))) == 3
+    assert len(list(predictor.predict(queries))) == 3
+    assert sum(images) == 4 + 6
+
+
+def test_queries_stream(plain):
+    """The first answer comes before the second picture is opened."""
+    opened = []
+
+    def queries():
+        for index in range(3):
+            opened.append(index)
+            yield made_picture(index)
+
+    answers = plain.predict(queries())
+    assert not opened
+    next(answers)
+    assert opened == [0]
+
+
+def test_classes_may_have_different_numbers_of_images(world, plain, tmp_path):
+    """Each class is the mean over its own: fewer mugs change nothing about keys."""
+    support = made_support(tmp_path / "s", shots=2)
+    (support / "mug" / "1.jpg").unlink()
+    both = Predictor(support, checkpoint=world.learner, device="cpu")
+    assert both.shots == [2, 1] and plain.shots == [2, 2]
+    found, other = both(world.query).presence_prob, plain(world.query).presence_prob
+    assert found["key"] == pytest.approx(other["key"], abs=1e-5)
+    assert found["mug"] != pytest.approx(other["mug"], abs=1e-5)
+
+
+def test_the_threshold_decides(world):
+    def at(threshold):
+        options = {"checkpoint": world.learner, "device": "cpu"}
+        return Predictor(world.plain, threshold=threshold, **options)(world.query)
+
+    low, high = at(0.001), at(0.999)
+    assert low.presence_prob == high.presence_prob
+    assert low.present == ["key", "mug"] and high.present == []
+    assert (low.labels > 0).all() and (high.labels == 0).all()
+    for threshold in (0, 1, -1, float("nan")):
+        with pytest.raises(CstlibError, match="threshold"):
+            at(threshold)
+
+
+def test_bf16_runs_and_is_near(world, plain):
+    options = {"checkpoint": world.learner, "device": "cpu"}
+    exact = plain(world.query)
+    rough = Predictor(world.plain, precision="bf16", **options)(world.query)
+    for name, probability in exact.presence_prob.items():
+        assert rough.presence_prob[name] == pytest.approx(probability, abs=0.05)
+    assert rough.presence_prob != exact.presence_prob
+    with pytest.raises(CstlibError, match="precision"):
+        Predictor(world.plain, precision="fp8", **options)
+
+
+def test_one_bad_query_does_not_lose_the_others(world, plain, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"nothing")
+    queries = [tmp_path / "bad.jpg", world.query, tmp_path / "none.jpg"]
+    failures = []
+    found = list(plain.predict(queries, failures))
+    assert [one.name for one in found] == ["query"]
+    assert [one["query"] for one in failures] == [str(queries[0]), str(queries[2])]
+    with pytest.raises(CstlibError, match="bad.jpg"):
+        list(plain.predict(queries))
+
+
+def test_what_is_saved(world, plain, tmp_path):
+    found = plain(world.query)
+    content = found.save(tmp_path / "out")
+    written = sorted(p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*.*"))
+    assert written == ["out/json/query.json", "out/labels/query.png"] + [
+        "out/overlays/query.jpg"
+    ]
+    assert json.loads((tmp_path / "out/json/query.json").read_text()) == content
+    with Image.open(tmp_path / "out/labels/query.png") as labels:
+        assert labels.mode == "P" and labels.size == (110, 70)
+        assert np.array_equal(np.asarray(labels), found.labels)
+        palette = np.reshape(labels.getpalette(), (-1, 3))[:3].tolist()
+    assert palette == [[0, 0, 0], [0, 158, 115], [230, 159, 0]]  # Okabe and Ito's
+    assert (content["width"], content["height"]) == (110, 70)
+    for label, c in enumerate(content["classes"], start=1):
+        assert c["label"] == label
+        assert c["pixels"] == (found.labels == label).sum()
+        assert c["present"] == (c["probability"] > 0.5)
+
+
+def test_nothing_is_written_through_a_link(world, plain, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "out").mkdir()
+    try:
+        (tmp_path / "out" / "labels").symlink_to(tmp_path / "elsewhere")
+    except OSError:
+        pytest.skip("this system lets nobody make links")
+    with pytest.raises(CstlibError, match="link") as error:
+        plain(world.query).save(tmp_path / "out")
+    assert is_one_sentence(error.value)
+    assert not list((tmp_path / "elsewhere").iterdir())
+
+
+def test_five_lines_of_python(world, tmp_path, monkeypatch):
+    """As in the docstring, with a learner that ships."""
+    ship(tmp_path, monkeypatch, "cst-pixel-mini")
+    predictor = cstlib.Predictor(world.plain)
+    for found in predictor.predict(world.query.parent):
+        assert found.name == "query" and found.presence_prob.keys() == {"key", "mug"}
+        found.save(tmp_path / "results")
+    assert (tmp_path / "results" / "overlays" / "query.jpg").is_file()
+    with pytest.raises(AttributeError):
+        cstlib.Nothing  # noqa: B018
+
+
+# Upsampling in tiles.
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 3),
+    st.tuples(st.integers(1, 9), st.integers(1, 9)),
+    st.tuples(st.integers(1, 40), st.integers(1, 40)),
+    st.integers(1, 500),
+)
+def test_tiles_make_the_whole(maps, small, size, tile):
+    torch.manual_seed(0)
+    x = torch.randn(maps, *small)
+    wanted = F.interpolate(x[None], size, mode="bilinear", align_corners=True)[0]
+    found = torch.full_like(wanted, torch.nan)
+    for rows, columns, part in upsampled(x, size, tile):
+        assert part.numel() <= max(tile, maps)
+        found[:, rows, columns] = part
+    assert torch.allclose(found, wanted, atol=1e-5)
+
+
+# Names of what is written.
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.text(min_size=0, max_size=150), max_size=12))
+def test_names_are_safe_and_no_two_alike(stems):
+    names, taken = OutputNames(), set()
+    for stem in stems:
+        name = names.take("x/" + stem.replace("\0", "") + ".jpg")
+        assert 0 < len(name.encode()) <= LONGEST + 4
+        assert not set(name) & set('<>:"/\\|?*\0') and name.isprintable()
+        assert name.strip(". ") == name and name.lower().split(".")[0] != "con"
+        key = unicodedata.normalize("NFD", name).casefold()
+        assert key not in taken
+        taken.add(key)
+
+
+def test_names_stay_readable():
+    assert safe_name("Küche (2) 台所") == "Küche (2) 台所"
+    assert safe_name("..") == safe_name("") == "image" and safe_name("nul") == "_nul"
+    assert safe_name("a\nb\x1b[31m\udcff") == "a_b_[31m\N{REPLACEMENT CHARACTER}"
+    names = OutputNames()
+    taken = [
+        names.take(q) for q in ("a/x.jpg", "b/X.png", "x-2.jpg", Image.new("L", (1, 1)))
+    ]
+    assert taken == ["x", "X-2", "x-2-2", "image"]
+
+
+def test_folders_stand_for_their_pictures(tmp_path):
+    for name in ("b.JPG", "a.png", "c.heic", "notes.txt", ".hidden.png"):
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "d.png").mkdir()
+    found = list(find_queries([tmp_path, tmp_path / "b.JPG", str(tmp_path / "a.png")]))
+    names = ("a.png", "b.JPG", "c.heic")
+    assert found == [(tmp_path / name, None) for name in names]
+    (query, error) = next(find_queries(tmp_path / "d.png"))
+    assert query == tmp_path / "d.png" and is_one_sentence(error)
+
+
+def test_an_unreadable_folder_is_a_query_that_failed(
+    world, plain, tmp_path, monkeypatch
+):
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.listdir", refuse)
+    failures = []
+    found = list(plain.predict([tmp_path, world.query], failures))
+    assert len(found) == 1 and failures[0]["query"] == str(tmp_path)
+    assert "Permission denied" in failures[0]["why"]
+
+
+# Pictures.
+
+
+def test_classes_have_colours_of_their_own():
+    colours = class_colours(254)
+    assert class_colours(5) == colours[:5]
+    assert len(set(colours)) == 254 and min(map(sum, colours)) > 100
+
+
+def test_paint_marks_the_object_and_nothing_else():
+    image = Image.new("RGB", (40, 30), (100, 100, 100))
+    labels = np.zeros((60, 80), dtype=np.uint8)  # at twice the size
+    labels[20:40, 20:60] = 2
+    painted = np.asarray(paint(image, labels, [(255, 0, 0), (0, 0, 250)]))
+    assert (painted[:9] == 100).all() and (painted[:, :9] == 100).all()
+    assert painted[15, 20].tolist() == [40, 40, 190]  # grey shines through
+    assert painted[10, 20].tolist() == [0, 0, 250]  # the outline
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4000), (3000, 2), (640, 480)])
+@pytest.mark.parametrize("classes", [1, 254])
+def test_an_overlay_of_any_size(size, classes):
+    picture = picture_of(Image.new("RGB", size, "white"))
+    names = [f"class {c} $x^ {'long ' * 40}" for c in range(classes)]
+    found = ImagePrediction(
+        "q",
+        "q",
+        {name: i / classes for i, name in enumerate(names)},
+        {name: i % 2 == 0 for i, name in enumerate(names)},
+        np.ones(picture.size, dtype=np.uint8),
+        picture.thumbnail(1600),
+    )
+    overlay = found.overlay()
+    assert overlay.mode == "RGB" and overlay.width >= 240 and overlay.height < 2600
+    assert len(overlay.convert("L").getcolors()) > 2
+    assert found.label_image().size == size
+
+
+def test_the_overlay_lists_the_most_probable_first():
+    image, labels = Image.new("RGB", (300, 200)), np.zeros((200, 300), dtype=np.uint8)
+    one = draw_overlay(image, labels, {"a": 0.1, "b": 0.9}, {"a": False, "b": True})
+    other = draw_overlay(image, labels, {"a": 0.9, "b": 0.1}, {"a": True, "b": False})
+    first_line = (0, 200, 300, 222)
+    assert class_colours(2)[1] in {c for _, c in one.crop(first_line).getcolors(999)}
+    assert class_colours(2)[0] in {c for _, c in other.crop(first_line).getcolors(999)}
+
+
+# Learners that ship.
+
+
+def ship(folder, monkeypatch, *names, **notes):
+    """Put learners where the shipped ones are looked for."""
+    from safetensors.torch import save_file
+
+    monkeypatch.setattr(shipped_learners, "WEIGHTS", folder)
+    for seed, name in enumerate(names):
+        torch.manual_seed(seed)
+        weights = {k: x.half() for k, x in CST().state_dict().items()}
+        path = folder / f"{name}.safetensors"
+        save_file(weights, path)
+        content = {"sha256": files.sha256(path), "config": {"backbone": BACKBONE}}
+        files.write_json(path.with_suffix(".json"), {**content, **notes})
+
+
+def test_the_default_learner_goes_with_the_support(world, tmp_path, monkeypatch):
+    ship(tmp_path, monkeypatch, "cst-image-mini", "cst-pixel-mini")
+    plain, marked = Predictor(world.plain), Predictor(world.marked)
+    assert plain.checkpoint == "cst-image-mini"
+    assert marked.checkpoint == "cst-pixel-mini"
+    assert plain.backbone.name == BACKBONE  # as the notes say
+    named = Predictor(world.plain, checkpoint="cst-pixel-mini")
+    for a, b in zip(named.learner.parameters(), marked.learner.parameters()):
+        assert torch.equal(a, b) and a.dtype == torch.float32
+    # Where one is missing, the other serves.
+    (tmp_path / "cst-image-mini.safetensors").unlink()
+    assert Predictor(world.plain).checkpoint == "cst-pixel-mini"
+    # A file by its path, as any checkpoint.
+    path = tmp_path / "cst-pixel-mini.safetensors"
+    assert Predictor(world.plain, checkpoint=path).learner.in_channels == 72
+
+
+def test_a_missing_or_changed_shipped_learner_is_said(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(shipped_learners, "WEIGHTS", tmp_path)
+    for checkpoint, word in (
+        (None, "No trained learner"),
+        ("cst-pixel-mini", "is not in"),
+        (tmp_path / "x.safetensors", "no checkpoint"),
+        (tmp_path / "x.pt", "no checkpoint"),
+    ):
+        with pytest.raises(CstlibError, match=word) as error:
+            Predictor(world.plain, checkpoint=checkpoint)
+        assert is_one_sentence(error.value)
+    ship(tmp_path, monkeypatch, "cst-pixel-mini")
+    (tmp_path / "cst-pixel-mini.json").unlink()
+    with pytest.raises(CstlibError, match="has no cst-pixel-mini.json"):
+        Predictor(world.plain)
+    ship(tmp_path, monkeypatch, "cst-pixel-mini", sha256="0")
+    with pytest.raises(CstlibError, match="SHA-256"):
+        Predictor(world.plain)
+    ship(tmp_path, monkeypatch, "cst-pixel-mini", in_channels=12)
+    with pytest.raises(CstlibError, match="correlation channels"):
+        Predictor(world.plain)
+
+
+def test_notes_say_what_the_weights_are_for(world, plain):
+    (note,) = plain.notes
+    assert "dino-vits8" in note and is_one_sentence(note)
+    notes = Predictor(world.plain, "dino-mini", world.learner).notes
+    assert len(notes) == 2 and "trained with random-mini" in notes[1]
+    assert set(KINDS) == {"labels", "overlays", "json"}
