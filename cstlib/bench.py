@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -159,6 +160,12 @@ def _rows(
             }
             if memory and own.path != "cached":
                 row["memory"] = peak_memory(own, task)
+            changed = "".join(
+                f", {field} {row[field]}"
+                for field in ("image_size", "batch", "way", "shot")
+            )
+            progress = f"{task}, {name}{changed}: {timing.median:.2f} s"
+            print(progress, file=sys.stderr, flush=True)
             yield row
 
 

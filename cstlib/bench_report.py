@@ -6,7 +6,7 @@ from typing import Any
 
 HEADER = (
     *("task", "path", "precision", "pixels", "batch", "way", "shot"),
-    *("s a step", "per s", "x naive", "limit s", "peak MB"),
+    *("s a step", "per s", "x naive", "limit s", "peak MB", "steps' MB"),
 )
 
 
@@ -19,6 +19,8 @@ def report(found: dict[str, Any]) -> str:
         *table(HEADER, [_cells(row) for row in found["rows"]]),
         "",
         "limit s: the paper's arithmetic, nothing done twice, at the rate above.",
+        "peak MB: of the whole process; steps' MB: of that, what the steps added to",
+        "Python, torch, weights and images.",
         "",
         "Parameters and multiply-accumulates (with products of activations), Table a.2:",
         *table(
@@ -51,6 +53,7 @@ def _cells(row: dict[str, Any]) -> list[str]:
         "-" if speedup is None else f"{speedup:.1f}",
         f"{row['limit_s']:.3f}",
         "-" if memory is None else f"{memory['peak'] / 1e6:.0f}",
+        "-" if memory is None else f"{(memory['peak'] - memory['before']) / 1e6:.0f}",
     ]
 
 

