@@ -55,7 +55,9 @@ def forward_pairs(
         queries = queries[:1]  # serves all supports
     with torch.no_grad():
         query_tokens = features.tokens(queries)
-        support_tokens = features.support_tokens(supports)
+        pooled = learner.pooled_supports
+        of_supports = features.support_tokens if pooled else features.tokens
+        support_tokens = of_supports(supports)
     with torch.autocast(
         features.device.type, torch.bfloat16, enabled=precision == "bf16"
     ):

@@ -33,10 +33,13 @@ class Learner(nn.Module):
         in_channels: channels of what it compares by.
         heads: of its correlations: 0 for those of the backbone, 1 for the single-head
             ablation (Table a.7).
+        pooled_supports: whether `compare` may be given supports that are already
+            pooled to the grid of `correlate`, for which that makes no difference.
     """
 
     in_channels: int
     heads: int = 0
+    pooled_supports: bool = True
 
     @classmethod
     def channels(cls, features: Any, heads: int = 0) -> int:

@@ -16,6 +16,7 @@ from cstlib.bench_paths import MadeDataset, Setting, make_path
 from cstlib.cli import main
 from cstlib.complexity import Complexity, backbone_complexity, learner_complexity
 from cstlib.cst import CST, mask_bias
+from cstlib.evaluation import forward_pairs
 from cstlib.half_attention import HalfAttention
 from cstlib.naive_path import plain_learner
 from cstlib.support_attention import attend_in_parts
@@ -85,6 +86,22 @@ def test_no_image_goes_through_the_backbone_twice():
     assert path.features.recent.computed == 1 + 3 * 4
     path.train_step(0)
     assert path.features.recent.computed == 13 + 2 * SMALL.batch
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_every_learner_sees_the_supports_that_it_needs(name):
+    """Live features pool supports early; no learner may notice."""
+    setting = replace(SMALL, image_size=128, depth=12, heads=6, learner=name)
+    path = make_path(setting)
+    names = ["query"], ["support"]
+    masks = torch.rand(1, 128, 128) > 0.5
+    learner = path.run.learner
+    with torch.no_grad():
+        found = forward_pairs(learner, path.features, *names, masks)
+        compared = learner.compare(*(path.features.tokens(n) for n in names))
+        wanted = learner(compared, masks, path.features.grid)
+    for a, b in zip(found, wanted):
+        torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-4)
 
 
 def test_what_is_remembered_has_a_limit():

@@ -42,6 +42,8 @@ class PANet(MaskLearner):
         in_channels: C, the channels of a token.
     """
 
+    pooled_supports = False
+
     def __init__(self, in_channels: int) -> None:
         super().__init__()
         self.in_channels = in_channels
