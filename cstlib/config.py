@@ -7,21 +7,25 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from cstlib.baselines import learner_kind
+from cstlib.data.lists import check_task
 from cstlib.errors import CstlibError
 from cstlib.evaluation import PRECISIONS
 from cstlib.supervision import check_supervision, default_source
 
 SELECTORS = ("miou", "er", "last")
+# Lambda of equation 7 by task: where the class is always there, nothing is classified.
+LAM = {"fs-cs": 0.1, "fs-s": 0.0}
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """What to train, to the paper's values.
 
-    Training is always 1-way 1-shot. Episodes are counted, not epochs: the paper's
+    Training is always 1-way 1-shot, of the task "fs-cs", or of "fs-s" (Table 8):
+    segmentation alone, of a class that the query always shows. Episodes are counted, not epochs: the paper's
     2,000 epochs are as many walks through the list. Empty fields stand for what goes
     with the others: the world's own backbone, the supervision's own mask source, the
-    learner's own learning rate.
+    learner's own learning rate, the task's own lambda.
 
     Raises:
         CstlibError: a value makes no sense, or two do not go together.
@@ -29,6 +33,7 @@ class TrainConfig:
 
     data: str = "mini"
     fold: int = 0
+    task: str = "fs-cs"
     supervision: str = "image"
     mask_source: str = ""
     mask_fraction: float = 0.0  # of the training images, whose masks may be seen
@@ -40,7 +45,7 @@ class TrainConfig:
     seed: int = 0
     batch_size: int = 12
     learning_rate: float | None = None  # the learner's: 1e-3, ASNet* unmasked 1e-4
-    lam: float = 0.1  # weight of the classification loss, equation 5
+    lam: float | None = None  # weight of the classification loss: the task's, `LAM`
     precision: str = "fp32"
     validate_every: int = 1200  # episodes
     validation_episodes: int = 200
@@ -57,6 +62,9 @@ class TrainConfig:
                 f"{option('mask_fraction')} {self.mask_fraction}: give a share between "
                 "0 and 1 (like 0.05) with mixed supervision, and none with others."
             )
+        check_task(self.task)
+        if self.lam is None:
+            object.__setattr__(self, "lam", LAM[self.task])
         kind = learner_kind(self.learner)
         if self.learning_rate is None:
             rate = kind.learning_rate(self.mask_source)
@@ -92,6 +100,11 @@ class TrainConfig:
                     f"There is no {option(name)} {value!r}: choose one of "
                     f"{', '.join(choices)}."
                 )
+        if self.task == "fs-s" and self.select_by == "er":
+            raise CstlibError(
+                "The task fs-s classifies nothing that --select-by er could go by: "
+                "choose miou or last."
+            )
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> TrainConfig:
@@ -105,6 +118,7 @@ class TrainConfig:
         standard["mask_source"] = default_source(self.supervision)
         rate = learner_kind(self.learner).learning_rate(self.mask_source)
         standard["learning_rate"] = rate
+        standard["lam"] = LAM[self.task]
         return {k: v for k, v in asdict(self).items() if v != standard[k]}
 
     def options(self) -> list[str]:

@@ -100,8 +100,8 @@ class Run:
             config = replace(config, backbone=self.world.backbone)
         self.config = config
         # The lists first: a fold that does not exist is a quicker answer than tokens.
-        self.train_set = self.world.dataset(config.fold, "trn")
-        self.held_out = self.world.dataset(config.fold, "val")
+        self.train_set = self.world.dataset(config.fold, "trn", config.task)
+        self.held_out = self.world.dataset(config.fold, "val", config.task)
         protocol_plans(self.held_out, 1, 1, config.validation_episodes)
         _check_pairs(self.train_set)
         self.features = features or open_features(

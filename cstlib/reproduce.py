@@ -12,6 +12,7 @@ import torch
 from cstlib import records
 from cstlib.baselines import load_learner
 from cstlib.baselines.controls import all_foreground, pseudo_mask_prediction
+from cstlib.baselines.panet import prototype_prediction
 from cstlib.config import TrainConfig
 from cstlib.errors import CstlibError
 from cstlib.evaluation import evaluate_both, measure
@@ -21,9 +22,11 @@ from cstlib.fitting import Run
 from cstlib.metrics import VOID_WAYS, Metrics
 from cstlib.paper import paper_rows
 from cstlib.paths import data_home
+from cstlib.supervision import TrueMasks
 from cstlib.training import run_name, train
-from cstlib.worlds import World
+from cstlib.worlds import World, name_in_files
 
+TITLES = {"er": "ER", "miou": "mIoU", "fb_iou": "FB-IoU"}
 FIGURES = {"er": "exact_ratio", "miou": "miou", "fb_iou": "fb_iou"}
 
 
@@ -38,10 +41,11 @@ class Job:
 
     @property
     def run(self) -> str:
-        """The name of the run; a control's depends on the fold alone."""
+        """The name of the run; a control's depends on fold and task alone."""
         if self.row.control:
-            fold = f"fold{self.config.fold}"
-            return records.run_name(self.config.data, fold, self.row.control)
+            data, fold = name_in_files(self.config.data), f"fold{self.config.fold}"
+            task = "" if self.config.task == "fs-cs" else self.config.task
+            return records.run_name(data, fold, self.row.control, task)
         return run_name(self.config)
 
     def record_name(self, measure: Measure) -> str:
@@ -84,15 +88,15 @@ def jobs(
     """
     if not table.rows:
         raise CstlibError(
-            f"Table {table.number} needs {table.needs}, which this command does not "
-            "run: --list names the tables that it does."
+            f"Table {table.number} is not in miniature ({table.needs}): see `"
+            f"{table.instead}`, or choose another table from --list."
         )
     common = {"backbone": world.backbone, **common}
     return [
         Job(
             table,
             row,
-            configuration(row, world.name, fold, seed, **common),
+            configuration(row, world.data, fold, seed, **common),
             test_episodes,
         )
         for seed in seeds
@@ -157,10 +161,13 @@ def _control(
     job: Job, world: World, features: Features, test: Measure
 ) -> dict[str, Metrics]:
     """A predictor that learns nothing, under both treatments of void."""
-    held_out = world.dataset(job.config.fold, "val")
+    held_out = world.dataset(job.config.fold, "val", job.config.task)
     predictor = {
         "foreground": lambda: all_foreground(held_out),
         "dino": lambda: pseudo_mask_prediction(held_out, features),
+        "panet": lambda: prototype_prediction(
+            held_out, features, TrueMasks(held_out, features)
+        ),
     }[job.row.control]()
     meter = measure(predictor, held_out, *test, job.test_episodes, progress=True)
     return {void: meter.metrics(void) for void in VOID_WAYS}
@@ -226,6 +233,8 @@ def results(
             ]
             for figure, key in FIGURES.items():
                 values = [100 * metrics[key] for metrics in kept]
+                if figure == "er" and row.settings.get("task") == "fs-s":
+                    values = []  # nothing is classified
                 found[row.name, test, figure] = Cell(
                     mean(values) if values else None,
                     stdev(values) if len(values) > 1 else None,
@@ -245,7 +254,10 @@ def _published(table: Table, row: Row, test: Measure, figure: str) -> float | No
 
 
 def as_text(done: Sequence[Job], have: dict[str, dict]) -> str:
-    """A table as text: ER and mIoU of each test, here and in the paper."""
+    """A table as text: the figures of each test, here and in the paper.
+
+    A spread is the standard deviation over folds and seeds together.
+    """
     table, cells = done[0].table, results(done, have)
     width = max(len(row.name) for row in table.rows)
     lines = [f"Table {table.number}: {table.title} (%)"]
@@ -253,18 +265,19 @@ def as_text(done: Sequence[Job], have: dict[str, dict]) -> str:
         lines += [
             "",
             f"{way}-way {shot}-shot".ljust(width)
-            + f"{'ER':>14}{'paper':>8}{'mIoU':>14}{'paper':>8}{'runs':>6}",
+            + "".join(f"{TITLES[key]:>14}{'paper':>8}" for key in table.figures)
+            + f"{'runs':>6}",
         ]
         for row in table.rows:
-            er, miou = (
-                cells[row.name, (way, shot), figure] for figure in ("er", "miou")
-            )
+            mine = [cells[row.name, (way, shot), figure] for figure in table.figures]
             lines.append(
                 row.name.ljust(width)
                 + "".join(
                     f"{cell!s:>14}{'-' if cell.paper is None else cell.paper:>8}"
-                    for cell in (er, miou)
+                    for cell in mine
                 )
-                + f"{miou.runs:>6}"
+                + f"{mine[0].runs:>6}"
             )
+    if table.lacks:
+        lines += ["", f"Not in miniature: {table.lacks}."]
     return "\n".join(lines)

@@ -81,7 +81,7 @@ def judged(args: argparse.Namespace) -> str:
     world, have = load_world(args.data), recorded()
     folds = range(world.n_folds) if args.folds is None else args.folds
     runs = {
-        "data": world.name,
+        "data": world.data,
         "backbone": world.backbone,
         "folds": folds,
         "seeds": args.seeds,
@@ -107,8 +107,12 @@ def _run_all(todo, world, device) -> None:
 
 
 def describe(number: str) -> str:
-    """A table's line in the list."""
+    """A table in the list: its line, and what of it is not in miniature."""
     table = TABLES[number]
-    what = f"needs {table.needs}" if table.needs else f"{len(table.rows)} rows"
     tests = ", ".join(f"{way}-way {shot}-shot" for way, shot in table.measures)
-    return f"{number:>5}  {table.title}: {what}" + (f" ({tests})" if table.rows else "")
+    what = f"{len(table.rows)} rows ({tests})"
+    rest = [f"not in miniature: {table.lacks}"] if table.lacks else []
+    if table.needs:
+        what = f"not in miniature: {table.needs}"
+        rest = [f"at real size: {table.instead}"]
+    return "\n       ".join([f"{number:>5}  {table.title}: {what}", *rest])

@@ -49,6 +49,25 @@ class RunLog:
             ) from error
         self._rows = []
 
+    def validations(self) -> list[dict[str, float]]:
+        """The held-out figures so far: ``episode``, ``miou``, ``er``, ``fb_iou``.
+
+        Fractions between 0 and 1, in the order of the episodes; of what was flushed.
+        """
+        if not self.path.exists():
+            return []
+        with self.path.open(encoding="utf-8", newline="") as file:
+            return [
+                {
+                    "episode": int(row["episode"]),
+                    "miou": float(row["val_miou"]),
+                    "er": float(row["val_er"]),
+                    "fb_iou": float(row["val_fb_iou"]),
+                }
+                for row in csv.DictReader(file)
+                if row["val_miou"]
+            ]
+
     def keep(self, episode: int) -> None:
         """Cut off what was logged after the state that a run resumes from."""
         text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""

@@ -11,6 +11,7 @@ from cstlib import records
 from cstlib.baselines import LEARNERS
 from cstlib.checkpoints import load_checkpoint
 from cstlib.config import SELECTORS, TrainConfig
+from cstlib.data.lists import TASKS
 from cstlib.errors import CstlibError
 from cstlib.evaluation import PRECISIONS
 from cstlib.features import pick_device
@@ -32,6 +33,12 @@ def add_parser(subparsers) -> None:
     add = parser.add_argument
     add("--data", help=f"mini, mini-coco, pascal, coco, or a path ({d.data})")
     add("--fold", type=int, help=f"fold whose classes are held out ({d.fold})")
+    add(
+        "--task",
+        choices=TASKS,
+        help="fs-s: segmentation alone, of a class that the query always shows, as in "
+        f"Table 8 ({d.task})",
+    )
     add("--supervision", choices=KINDS, help=f"labels ({d.supervision})")
     add(
         "--mask-source",
@@ -122,6 +129,8 @@ def run(args: argparse.Namespace) -> int:
         before = load_checkpoint(args.out / "last.pt")["config"]
         if given.get("supervision", before["supervision"]) != before["supervision"]:
             del before["mask_source"]
+        if given.get("task", before.get("task")) != before.get("task"):
+            before.pop("lam", None)
         given = {**before, **given}
     config = TrainConfig.from_dict(given)
     world = load_world(config.data)
@@ -155,6 +164,7 @@ def run(args: argparse.Namespace) -> int:
         f"is the learner at episode {chosen['at_episode']}, chosen by {chosen['by']}."
     )
     if record["metrics"]:
-        print(records.metrics_table(record["metrics"], world.class_names))
+        parts = record["metrics"], world.class_names, config.task
+        print(records.metrics_table(*parts))
     print(f"Folder: {out}")
     return 0

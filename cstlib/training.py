@@ -30,7 +30,7 @@ from cstlib.fitting import Best, Run, TrainStep, fit
 from cstlib.learner import class_score_loss
 from cstlib.metrics import Metrics
 from cstlib.run_log import RunLog
-from cstlib.worlds import World
+from cstlib.worlds import World, name_in_files
 
 __all__ = [
     "Best",
@@ -199,6 +199,7 @@ def _finish(run, out, seconds, test_episodes, command, progress) -> dict[str, An
             "at_episode": best.episode,
             "validation": best.metrics.as_dict(),
         },
+        "validation": RunLog(out / "log.csv").validations(),
         "test_episodes": test_episodes,
         "metrics": {void: found.as_dict() for void, found in metrics.items()},
     }
@@ -217,7 +218,7 @@ def run_name(config: TrainConfig) -> str:
         if name not in NAMED
     )
     return records.run_name(
-        config.data,
+        name_in_files(config.data),
         f"fold{config.fold}",
         config.supervision,
         f"{100 * config.mask_fraction:g}pct" if config.mask_fraction else "",

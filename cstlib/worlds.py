@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,6 +31,7 @@ class World:
         class_names: of classes 1, 2, ... in order.
         n_folds: the folds of held-out classes.
         protocol: "pascal" or "coco": the classes of a fold and how queries are drawn.
+        path: where one's own data were found; empty for the others.
     """
 
     name: str
@@ -38,12 +41,17 @@ class World:
     class_names: tuple[str, ...]
     n_folds: int = N_FOLDS
     protocol: str = "pascal"
+    path: str = ""
 
-    def dataset(self, fold: int, split: str) -> VocDataset:
-        """The split "trn" or "val" of a fold; errors as in `VocDataset`."""
-        return VocDataset(
-            self.root, fold, split, self.image_size, self.class_names, self.protocol
-        )
+    @property
+    def data(self) -> str:
+        """What ``--data`` takes to get this world: its name, or its path."""
+        return self.path or self.name
+
+    def dataset(self, fold: int, split: str, task: str = "fs-cs") -> VocDataset:
+        """The split "trn" or "val" of a fold; task and errors as in `VocDataset`."""
+        how = self.image_size, self.class_names, self.protocol, task
+        return VocDataset(self.root, fold, split, *how)
 
 
 def load_world(name: str | None = None) -> World:
@@ -68,11 +76,27 @@ def load_world(name: str | None = None) -> World:
     if name in ("pascal", "coco"):
         return _benchmark(name)
     if Path(name).exists() or os.sep in name or "/" in name or name.endswith(".json"):
-        return _own_world(Path(name))
+        return _own_world(Path(name), name)
     raise CstlibError(
         f"There is no world {name!r}: choose one of {', '.join(WORLDS)}, or the path "
         f"of your own data (argument or environment variable {VARIABLE})."
     )
+
+
+def name_in_files(data: str) -> str:
+    """What the names of runs and records call the world that ``--data`` gives.
+
+    That is its name; for a path the last part of it that says something, and eight
+    digits that tell paths with the same last part from each other.
+    """
+    if data in WORLDS or not (os.sep in data or "/" in data or Path(data).exists()):
+        return data
+    path = Path(data).resolve()
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    if path.name == "world.json":
+        path = path.parent
+    stem = re.sub(r"[^A-Za-z0-9._]+", "_", path.name.removesuffix(".json"))
+    return f"{stem.strip('._') or 'own'}-{digest}"
 
 
 def _benchmark(name: str) -> World:
@@ -89,7 +113,7 @@ def _benchmark(name: str) -> World:
     return World(name, root, 400, "dino-vits8", class_names, protocol=name)
 
 
-def _own_world(path: Path) -> World:
+def _own_world(path: Path, given: str = "") -> World:
     from cstlib.data.own import prepare_own
 
     root = prepare_own(path)
@@ -107,4 +131,5 @@ def _own_world(path: Path) -> World:
         tuple(names),
         len(folds),
         protocol,
+        given,
     )

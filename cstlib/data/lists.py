@@ -21,6 +21,8 @@ Entries = Sequence[tuple[str, int]]
 ImagesOfClass = Mapping[int, Sequence[str]]
 
 PROTOCOLS = ("pascal", "coco")
+# Classification and segmentation; segmentation of a class that is always there.
+TASKS = ("fs-cs", "fs-s")
 N_FOLDS = 4
 N_CLASSES = {"pascal": 20, "coco": 80}
 AGAIN = (
@@ -167,6 +169,19 @@ def read_labels(path: Path) -> dict[str, frozenset[int]]:
         raise CstlibError(
             f"The label file {path} does not map names to class ids: {AGAIN}."
         ) from error
+
+
+def check_task(task: str, way: int = 1) -> None:
+    """Raise CstlibError unless ``task`` is "fs-cs" or "fs-s", with one way in FS-S."""
+    if task not in TASKS:
+        raise CstlibError(
+            f"There is no task {task!r}: choose one of {', '.join(TASKS)}."
+        )
+    if task == "fs-s" and way != 1:
+        raise CstlibError(
+            f"FS-S segments one class at a time, so {way} ways are not possible: ask "
+            "for 1, or choose the task fs-cs."
+        )
 
 
 def check_protocol(protocol: str) -> None:
