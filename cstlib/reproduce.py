@@ -203,12 +203,14 @@ class Cell:
     """One figure of a table in percent: ours, over ``runs`` records, and the paper's.
 
     ``spread`` is the standard deviation over the runs' folds and seeds, None for one.
+    ``values`` are the runs' own figures.
     """
 
     value: float | None
     spread: float | None
     runs: int
     paper: float | None
+    values: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         if self.value is None:
@@ -240,6 +242,7 @@ def results(
                     stdev(values) if len(values) > 1 else None,
                     len(values),
                     _published(table, row, test, figure),
+                    tuple(values),
                 )
     return found
 

@@ -42,6 +42,13 @@ from cstlib.plots.pretraining import (
     live_pretraining,
     pretraining_course,
 )
+from cstlib.plots.records import (
+    bars,
+    curves_with_spread,
+    effects,
+    fraction_of_masks,
+    validation_curves,
+)
 from cstlib.plots.runs import (
     against_fraction,
     before_after,
@@ -59,12 +66,16 @@ __all__ = [
     "attention_over_training",
     "attention_place",
     "attention_share",
+    "bars",
     "before_after",
     "beside_paper",
     "curves",
+    "curves_with_spread",
+    "effects",
     "episode",
     "fitting",
     "folds",
+    "fraction_of_masks",
     "gallery",
     "iou_by_hand",
     "layer_separation",
@@ -90,4 +101,5 @@ __all__ = [
     "threshold_view",
     "token_map_rows",
     "training_progress",
+    "validation_curves",
 ]
