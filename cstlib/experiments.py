@@ -92,7 +92,8 @@ def _methods(names: tuple[str, ...], level: dict[str, Any], **paper: Any):
     )
 
 
-DINO_ROW = Row("DINO", control="dino", paper={"method": "DINO"})
+DINO = {"method": "DINO"}
+DINO_ROW = Row("DINO", control="dino", paper=DINO)
 CST_NO_MASKS = Row("CST, no pseudo-masks", NO_MASKS, paper=_paper(pseudo_masks=False))
 CST_IMAGE = Row("CST", IMAGE, paper=_paper(pseudo_masks=True))
 COCO_IMAGE = (FOREGROUND_ROW, CST_NO_MASKS, DINO_ROW, CST_IMAGE)
@@ -190,9 +191,28 @@ PSEUDO_LABELS = (
     Row("self-supervised ViT", IMAGE, paper=_paper(mask_source="self-supervised ViT")),
 )
 
+MAIN_ROWS = (
+    FOREGROUND_ROW,
+    Row("DINO's masks as they are", control="dino", paper={**DINO, "table": "1"}),
+    Row("image level, no masks", NO_MASKS, paper=_paper(table="1", pseudo_masks=False)),
+    Row("image level, random masks", {**IMAGE, "mask_source": "random"}),
+    Row("image level, pseudo-masks", IMAGE, paper=_paper(table="1", pseudo_masks=True)),
+    *(
+        Row(
+            f"mixed, {share:.1%} of the masks",
+            {"supervision": "mixed", "mask_fraction": share},
+            paper=_paper(table="3", row="b", mask_fraction=share),
+        )
+        for share in SHARES
+    ),
+    Row("pixel level", PIXEL, paper=_paper(table="4")),
+)
+
 TABLES: dict[str, Table] = {
     table.number: table
     for table in (
+        # Not one of the paper's: CST's own lines of Tables 1, 3 and 4.
+        Table("main", "CST from less to more supervision", MAIN_ROWS),
         Table("1", "image-level supervision", IMAGE_ROWS, ONE_AND_TWO),
         Table(
             "2", "image-level supervision on COCO-20i", COCO_IMAGE, ONE_AND_TWO, "coco"

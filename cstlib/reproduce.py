@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 from typing import Any
@@ -27,6 +28,8 @@ from cstlib.training import run_name, train
 from cstlib.worlds import World, name_in_files
 
 TITLES = {"er": "ER", "miou": "mIoU", "fb_iou": "FB-IoU"}
+# Of training: enough for validation to level off on the miniature.
+EPISODES = 6000
 FIGURES = {"er": "exact_ratio", "miou": "miou", "fb_iou": "fb_iou"}
 
 
@@ -111,6 +114,35 @@ def recorded() -> dict[str, dict]:
     return {record["name"]: record for record in records.read_records()}
 
 
+def recorded_seeds(have: Mapping[str, Mapping[str, Any]]) -> list[int]:
+    """The seeds of those records, rising; [0] without any."""
+    return sorted({record.get("seed", 0) for record in have.values()}) or [0]
+
+
+def recorded_cells(
+    table: Table,
+    world: World,
+    have: dict[str, dict],
+    folds: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+    **common: Any,
+) -> dict[tuple[str, Measure, str], Cell]:
+    """`results` of a table from whichever runs are recorded, running nothing.
+
+    Args:
+        have: records by name, as `recorded` gives them.
+        folds, seeds: which runs count, by default all.
+        common: as for `jobs`; 6,000 training episodes by default.
+
+    Raises:
+        CstlibError: the table is not in miniature.
+    """
+    folds = range(world.n_folds) if folds is None else folds
+    seeds = recorded_seeds(have) if seeds is None else seeds
+    todo = jobs(table, world, folds, seeds, **{"episodes": EPISODES, **common})
+    return results(todo, have)
+
+
 def run_job(job: Job, world: World, device: str | torch.device | None = None) -> None:
     """Train and test what is missing; each result is recorded as soon as it is there.
 
@@ -122,7 +154,9 @@ def run_job(job: Job, world: World, device: str | torch.device | None = None) ->
     features = open_features(world, job.config.backbone, device)
     if job.row.control:
         for test in wanted:
-            _record(job, test, _control(job, world, features, test), features)
+            began = time.perf_counter()
+            found = _control(job, world, features, test)
+            _record(job, test, found, features, time.perf_counter() - began)
         return
     out = data_home() / "runs" / job.run
     if (1, 1) in wanted or not (out / "best.pt").is_file():
@@ -143,6 +177,7 @@ def run_job(job: Job, world: World, device: str | torch.device | None = None) ->
     saved = load_learner(out / "best.pt").learner
     run.learner.load_state_dict(saved.state_dict())
     for way, shot in more:
+        began = time.perf_counter()
         found = evaluate_both(
             run.learner,
             run.held_out,
@@ -154,7 +189,8 @@ def run_job(job: Job, world: World, device: str | torch.device | None = None) ->
             job.config.precision,
             progress=True,
         )
-        _record(job, (way, shot), found, features)
+        seconds = time.perf_counter() - began
+        _record(job, (way, shot), found, features, seconds)
 
 
 def _control(
@@ -174,7 +210,11 @@ def _control(
 
 
 def _record(
-    job: Job, test: Measure, metrics: dict[str, Metrics], features: Features
+    job: Job,
+    test: Measure,
+    metrics: dict[str, Metrics],
+    features: Features,
+    seconds: float,
 ) -> None:
     way, shot = test
     config = job.config
@@ -193,6 +233,7 @@ def _record(
             "test_episodes": job.test_episodes,
             "device": records.describe_device(features.device),
             "versions": records.versions(),
+            "duration_s": round(seconds, 1),
             "metrics": {void: found.as_dict() for void, found in metrics.items()},
         }
     )
@@ -252,7 +293,7 @@ def _published(table: Table, row: Row, test: Measure, figure: str) -> float | No
     if row.paper is None:
         return None
     way, shot = test
-    rows = paper_rows(table=table.number, way=way, shot=shot, **row.paper)
+    rows = paper_rows(**{"table": table.number, "way": way, "shot": shot, **row.paper})
     return rows[0].get(figure) if len(rows) == 1 else None
 
 

@@ -12,11 +12,15 @@ from cstlib.errors import CstlibError
 from cstlib.evaluation import PRECISIONS
 from cstlib.experiments import TABLES, find_table
 from cstlib.features import pick_device
-from cstlib.reproduce import as_text, jobs, recorded, run_job
+from cstlib.reproduce import (
+    EPISODES,
+    as_text,
+    jobs,
+    recorded,
+    recorded_seeds,
+    run_job,
+)
 from cstlib.worlds import load_world
-
-# Enough for validation to level off on the miniature; elsewhere say it yourself.
-EPISODES = 6000
 
 
 def add_parser(subparsers) -> None:
@@ -35,7 +39,12 @@ def add_parser(subparsers) -> None:
     add("--claims", action="store_true", help="judge the paper's claims on the records")
     add("--data", help="world: mini, pascal or coco")
     add("--folds", type=int, nargs="+", help="folds of held-out classes (all)")
-    add("--seeds", type=int, nargs="+", default=[0], help="of weights and order (0)")
+    add(
+        "--seeds",
+        type=int,
+        nargs="+",
+        help="of weights and order (0; with --show and --claims, all that are recorded)",
+    )
     add("--episodes", type=int, default=EPISODES, help=f"of training ({EPISODES})")
     add("--test-episodes", type=int, default=1000, help="of each test (1000)")
     add("--precision", choices=PRECISIONS, default=TrainConfig().precision)
@@ -61,11 +70,12 @@ def run(args: argparse.Namespace) -> int:
     device = None if args.show else pick_device(args.device)
     world = load_world(args.data)
     folds = range(world.n_folds) if args.folds is None else args.folds
+    seeds = args.seeds or (recorded_seeds(recorded()) if args.show else [0])
     todo = jobs(
         table,
         world,
         folds,
-        args.seeds,
+        seeds,
         args.test_episodes,
         episodes=args.episodes,
         precision=args.precision,
@@ -84,7 +94,7 @@ def judged(args: argparse.Namespace) -> str:
         "data": world.data,
         "backbone": world.backbone,
         "folds": folds,
-        "seeds": args.seeds,
+        "seeds": args.seeds or recorded_seeds(have),
         "episodes": args.episodes,
         "precision": args.precision,
     }
