@@ -63,14 +63,62 @@ MASKED_FIVE = _cst(IMAGE, FIVE, table="a.10", pseudo_masks=True)
 UNMASKED_FIVE = _cst(NO_MASKS, FIVE, table="a.10", pseudo_masks=False)
 COUPLED = {"learner": "cst-coupled"}
 
+# What may be the reason where a claim does not hold in the miniature. These are guesses
+# to follow up, not findings.
+FOLLOWS_ALL = (
+    "an attention map follows every object of an image, of whichever class; such masks "
+    "can teach where without teaching which (notebook 02)."
+)
+LITTLE_TO_MEND = (
+    "a mask of 12 x 12 tokens is coarse, and pseudo-masks that are as good as that "
+    "leave an enhancer little to mend; few images also teach it little."
+)
+SMOOTH_MAPS = (
+    "maps of 12 x 12 tokens are smooth, so few stray pixels call a class present, and "
+    "that is what coupled heads suffer from."
+)
+NARROW_HEADS = (
+    "a head of this small transformer is narrow, and its cosines are noisier than "
+    "those of ViT-S, so there is less in telling heads apart."
+)
+SAME_SUPPORTS = (
+    "drawings of a class are more alike than photographs of one, so a second support "
+    "says less that is new."
+)
+FEW_CLASSES = (
+    "the classes of a fold are five in either world, but drawings share shapes and "
+    "palettes, and two alike take each other's pixels."
+)
+TAUGHT_HERE = (
+    "the class-supervised twin was taught on the miniature's own images and classes, "
+    "where an object and what tells its class nearly coincide."
+)
+PYRAMIDS = (
+    "all of them get the same tokens here, of one small grid, and none of the pyramid "
+    "of scales that HSNet and ASNet were made for."
+)
+
 CLAIMS: tuple[Claim, ...] = (
-    Claim("pseudo-masks beat no masks", "Table 1", "miou", _more(MASKED, UNMASKED)),
-    Claim("pseudo-masks also raise ER", "Table 1", "er", _more(MASKED, UNMASKED)),
-    Claim(
-        "5% of the masks beat none", "Table 3", "miou", _more(_mixed(0.05, "b"), MASKED)
+    *(
+        Claim(text, "Table 1", figure, _more(MASKED, UNMASKED), if_not=FOLLOWS_ALL)
+        for figure, text in (
+            ("miou", "pseudo-masks beat no masks"),
+            ("er", "pseudo-masks also raise ER"),
+        )
     ),
     Claim(
-        "all masks beat 5% of them", "Table 3", "miou", _more(FULL, _mixed(0.05, "b"))
+        "5% of the masks beat none",
+        "Table 3",
+        "miou",
+        _more(_mixed(0.05, "b"), MASKED),
+        if_not=LITTLE_TO_MEND,
+    ),
+    Claim(
+        "all masks beat 5% of them",
+        "Table 3",
+        "miou",
+        _more(FULL, _mixed(0.05, "b")),
+        if_not=LITTLE_TO_MEND,
     ),
     *(
         Claim(
@@ -78,6 +126,7 @@ CLAIMS: tuple[Claim, ...] = (
             "Table 3",
             "miou",
             _more(_mixed(share, "b"), _mixed(share, "a")),
+            if_not=LITTLE_TO_MEND,
         )
         for share in SHARES
     ),
@@ -87,6 +136,7 @@ CLAIMS: tuple[Claim, ...] = (
         "miou",
         _more(_mixed(0.025, "b"), _mixed(0.025, "a"))
         + _more(_mixed(0.1, "a"), _mixed(0.1, "b")),
+        if_not=LITTLE_TO_MEND,
     ),
     *(
         Claim(
@@ -97,6 +147,7 @@ CLAIMS: tuple[Claim, ...] = (
                 _cst(level, table="7", heads="decoupled", **level),
                 _cst({**level, **COUPLED}, table="7", heads="coupled", **level),
             ),
+            if_not=SMOOTH_MAPS,
         )
         for level in (IMAGE, PIXEL)
         for figure, name in (("er", "ER"), ("miou", "mIoU"))
@@ -111,6 +162,7 @@ CLAIMS: tuple[Claim, ...] = (
                 {**PIXEL, "heads": 1}, table="a.7", correlation="single-head", **PIXEL
             ),
         ),
+        if_not=NARROW_HEADS,
     ),
     # The paper shows no figures for it: only "faster convergence", below Table a.7.
     Claim(
@@ -118,13 +170,21 @@ CLAIMS: tuple[Claim, ...] = (
         "Section A.2",
         "episodes",
         (_cst(PIXEL), _cst({**PIXEL, "heads": 1})),
+        if_not=NARROW_HEADS,
     ),
-    Claim("five shots beat one", "Table a.10", "miou", _more(MASKED_FIVE, MASKED)),
+    Claim(
+        "five shots beat one",
+        "Table a.10",
+        "miou",
+        _more(MASKED_FIVE, MASKED),
+        if_not=SAME_SUPPORTS,
+    ),
     Claim(
         "shots help more with pseudo-masks than without",
         "Table a.10",
         "miou",
         _more(MASKED_FIVE, MASKED) + _more(UNMASKED, UNMASKED_FIVE),
+        if_not=SAME_SUPPORTS,
     ),
     Claim(
         "five ways cost less than 10 points of mIoU against one",
@@ -136,6 +196,7 @@ CLAIMS: tuple[Claim, ...] = (
         ),
         bound=10.0,
         below=True,
+        if_not=FEW_CLASSES,
     ),
     *(
         Claim(
@@ -148,6 +209,7 @@ CLAIMS: tuple[Claim, ...] = (
             ),
             bound=3.0,
             below=True,
+            if_not="the two tasks may pull harder at the same few parameters here.",
         )
         for other in (0.05, 0.5)
     ),
@@ -163,6 +225,7 @@ CLAIMS: tuple[Claim, ...] = (
                 mask_source="class-supervised ViT",
             ),
         ),
+        if_not=TAUGHT_HERE,
     ),
     *(
         Claim(
@@ -170,6 +233,7 @@ CLAIMS: tuple[Claim, ...] = (
             "Table a.5",
             "miou",
             _more(_cst(PIXEL, table="a.5", **PIXEL), _starred(name)),
+            if_not=PYRAMIDS,
         )
         for name in ("ASNet", "HSNet")
     ),
@@ -186,6 +250,7 @@ CLAIMS: tuple[Claim, ...] = (
                 ),
                 _cst(PIXEL, table="a.2"),
             ),
+            if_not="the learner was changed: compare its layers with notebook 04.",
         )
         for name in ("ASNet", "HSNet")
     ),

@@ -143,6 +143,27 @@ def recorded_cells(
     return results(todo, have)
 
 
+def recorded_runs(
+    settings: Mapping[str, Any], world: World, have: Mapping[str, dict]
+) -> list[dict]:
+    """The training records of these settings, on every fold with every seed there is.
+
+    Args:
+        settings: fields of `TrainConfig` off their standard, as in a `Row`.
+    """
+    row, common = Row("", dict(settings)), {"episodes": EPISODES}
+    names = (
+        run_name(
+            configuration(
+                row, world.data, fold, seed, backbone=world.backbone, **common
+            )
+        )
+        for fold in range(world.n_folds)
+        for seed in recorded_seeds(have)
+    )
+    return [have[name] for name in names if name in have]
+
+
 def run_job(job: Job, world: World, device: str | torch.device | None = None) -> None:
     """Train and test what is missing; each result is recorded as soon as it is there.
 
@@ -302,7 +323,11 @@ def as_text(done: Sequence[Job], have: dict[str, dict]) -> str:
 
     A spread is the standard deviation over folds and seeds together.
     """
-    table, cells = done[0].table, results(done, have)
+    return cells_text(done[0].table, results(done, have))
+
+
+def cells_text(table: Table, cells: Mapping[tuple[str, Measure, str], Cell]) -> str:
+    """The text of a table whose figures are given, as `recorded_cells` gives them."""
     width = max(len(row.name) for row in table.rows)
     lines = [f"Table {table.number}: {table.title} (%)"]
     for way, shot in table.measures:

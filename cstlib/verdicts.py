@@ -65,6 +65,7 @@ class Claim:
             training, in this order).
         terms: what the effect is the weighted sum of.
         bound: in the figure's unit. below: the effect must stay under it, not above.
+        if_not: what may be the reason in the miniature, if it does not hold there.
     """
 
     text: str
@@ -73,6 +74,7 @@ class Claim:
     terms: tuple[Term, ...]
     bound: float = 0.0
     below: bool = False
+    if_not: str = ""
 
     @property
     def in_points(self) -> bool:
@@ -246,7 +248,10 @@ def effects_in_words(v: Verdict) -> tuple[str, str]:
 
 
 def in_sentences(verdicts: Sequence[Verdict]) -> str:
-    """What holds, what does not, and what cannot be said yet: one line a verdict."""
+    """What holds, what does not and what may be the reason, and what cannot be said.
+
+    A line for each kind of verdict, and one for each claim that does not hold.
+    """
     parts = []
     for says, opening in (
         (HOLDS, "Holds here"),
@@ -256,6 +261,8 @@ def in_sentences(verdicts: Sequence[Verdict]) -> str:
         if mine := [v for v in verdicts if v.says == says]:
             said = "; ".join(f"{v.claim.text} ({effects_in_words(v)[1]})" for v in mine)
             parts.append(f"{opening} ({len(mine)}): {said}.")
+        if says == FAILS:
+            parts += [f"- {v.claim.text}: {v.claim.if_not}" for v in mine]
     left = sum(v.says not in (HOLDS, FAILS, OPEN) for v in verdicts)
     if left:
         parts.append(f"Too few runs to judge ({left} of {len(verdicts)} claims).")

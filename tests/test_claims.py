@@ -29,6 +29,7 @@ def made_records(term, figures):
 @pytest.mark.parametrize("one", CLAIMS, ids=lambda c: c.text)
 def test_the_paper_backs_each_claim_with_its_own_figures(one):
     effect = published(one)
+    assert one.if_not.endswith(".")
     if one.figure == "episodes":
         assert effect is None  # the paper says it without figures
         return
@@ -146,3 +147,16 @@ def test_parameters_are_compared_in_millions():
     found = judge(one, have, folds=range(4), seeds=[0], **COMMON)
     assert (found.says, found.paper) == (HOLDS, 2.2)
     assert found.effect == pytest.approx(2.20779)
+
+
+def test_what_does_not_hold_comes_with_what_may_be_the_reason():
+    one = claim("pseudo-masks beat")
+    have = {}
+    for term, miou in zip(one.terms, (0.2, 0.3), strict=True):
+        have |= made_records(term, [miou + 0.01 * i for i in range(4)])
+    found = judge(one, have, folds=range(4), seeds=[0], **COMMON)
+    assert found.says == FAILS
+    assert in_sentences([found]).splitlines() == [
+        f"Does not hold here (1): {one.text} (-10.0 ± 0.0).",
+        f"- {one.text}: {one.if_not}",
+    ]
