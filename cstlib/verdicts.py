@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
 from statistics import mean, stdev
+from textwrap import fill
 from typing import Any
 
 from cstlib.experiments import Measure, Row, configuration
@@ -28,6 +29,7 @@ from cstlib.reproduce import FIGURES, record_name
 
 LEAST_RUNS = 3
 SHARE = 0.9
+WIDTH = 88  # of sentences
 HOLDS, FAILS, OPEN = "holds", "does not hold", "too close to call"
 UNITS = {"parameters": "M", "episodes": "episodes"}  # others: points of per cent
 # The paper's name for a figure, where it has another.
@@ -250,7 +252,8 @@ def effects_in_words(v: Verdict) -> tuple[str, str]:
 def in_sentences(verdicts: Sequence[Verdict]) -> str:
     """What holds, what does not and what may be the reason, and what cannot be said.
 
-    A line for each kind of verdict, and one for each claim that does not hold.
+    A paragraph for each kind of verdict, and one for each reason with the claims that
+    it may explain, wrapped for a notebook.
     """
     parts = []
     for says, opening in (
@@ -262,8 +265,10 @@ def in_sentences(verdicts: Sequence[Verdict]) -> str:
             said = "; ".join(f"{v.claim.text} ({effects_in_words(v)[1]})" for v in mine)
             parts.append(f"{opening} ({len(mine)}): {said}.")
         if says == FAILS:
-            parts += [f"- {v.claim.text}: {v.claim.if_not}" for v in mine]
+            for reason in dict.fromkeys(v.claim.if_not for v in mine):
+                texts = [v.claim.text for v in mine if v.claim.if_not == reason]
+                parts.append(f"- {'; '.join(texts)}: {reason}")
     left = sum(v.says not in (HOLDS, FAILS, OPEN) for v in verdicts)
     if left:
         parts.append(f"Too few runs to judge ({left} of {len(verdicts)} claims).")
-    return "\n".join(parts)
+    return "\n".join(fill(part, WIDTH, subsequent_indent="  ") for part in parts)
