@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -114,6 +115,20 @@ def _ablation(room: Room) -> bool:
     return _learner(room, heads=1)
 
 
+def _own_pictures(room: Room) -> bool:
+    from PIL import Image
+
+    from cstlib import Predictor
+
+    episode = room.pair[0]
+    pixels = episode.query_image.permute(1, 2, 0).mul(255).byte().numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "class").mkdir()
+        Image.fromarray(pixels).save(Path(folder) / "class" / "1.png")
+        found = Predictor(folder, device="cpu")(Image.fromarray(pixels))
+    return 0 <= found.presence_prob["class"] <= 1
+
+
 @dataclass(frozen=True)
 class Needs:
     """What a notebook needs beyond packages, kernel, miniature and weights.
@@ -141,6 +156,7 @@ NEEDS = {
     "06_mixed_supervision": Needs(_enhancer, 2, ("features",)),
     "07_full_supervision": Needs(_training("pixel"), 2, ("features",)),
     "08_ablations": Needs(_ablation, 2, ("features",)),
+    "09_your_own_images": Needs(_own_pictures),
 }
 
 
