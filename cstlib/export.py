@@ -54,12 +54,17 @@ def export(out: str | Path, folder: Path = FOLDER, solutions: bool = True) -> Pa
 
     Raises:
         CstlibError: there are no notebooks, one cannot be read, the folder cannot be
-            written, or nbconvert is missing.
+            written or holds solutions that were to be left out, or nbconvert is missing.
     """
     out = Path(out)
     there = [path for path in find([], folder) if path.is_file()]
     lessons = [path for path in there if path.parent == folder]
     solved = [p for p in there if p.parent == folder / SOLUTIONS and solutions]
+    if not solutions and any((out / SOLUTIONS).glob("*.html")):
+        raise CstlibError(
+            f"{out / SOLUTIONS} holds solutions from an earlier export: remove it, or "
+            "choose another folder."
+        )
     read = {path: _read(path) for path in (*lessons, *solved)}
     index = index_page({path: read[path] for path in lessons}, solved)
     for path, notebook in read.items():
@@ -179,13 +184,18 @@ def _without_loading(page: str) -> str:
 
 
 _STYLE = """
-nav { padding: 8px 24px; font: 14px/1.6 sans-serif; }
+nav { max-width: 1000px; margin: 0 auto; padding: 12px 0; font: 14px/1.6 sans-serif; }
+nav a, .course a { color: #0072B2; text-decoration: none; }
+nav a:hover, .course a:hover { text-decoration: underline; }
 main { max-width: 1000px; margin: 0 auto; }
+.jp-OutputArea-output pre { word-break: normal; overflow-wrap: anywhere; }
+.jp-RenderedMarkdown .highlight { margin: 1em 0; }
 img.tex { height: auto; max-width: 100%; }
 .formula { margin: 1em 0; text-align: center; position: relative; }
 .formula .number { position: absolute; right: 0; }
 .course { max-width: 760px; margin: 2em auto; font: 16px/1.5 sans-serif; }
-.course td { padding: 4px 16px 4px 0; vertical-align: top; }
+.course table { border-collapse: collapse; width: 100%; }
+.course td { padding: 6px 16px 6px 0; vertical-align: top; border-top: 1px solid #ddd; }
 """
 
 _INDEX = """\

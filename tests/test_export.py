@@ -151,6 +151,14 @@ def test_solutions_may_be_left_out(course, tmp_path, capsys, monkeypatch):
     assert "solutions" not in (tmp_path / "index.html").read_text(encoding="utf-8")
 
 
+def test_solutions_of_an_earlier_export_do_not_stay_unseen(course, tmp_path):
+    export.export(tmp_path, course)
+    before = (tmp_path / "index.html").read_bytes()
+    with pytest.raises(CstlibError, match="solutions from an earlier export: remove"):
+        export.export(tmp_path, course, solutions=False)
+    assert (tmp_path / "index.html").read_bytes() == before
+
+
 def test_a_folder_that_cannot_be_made_is_said(course, tmp_path):
     (tmp_path / "file").write_text("here")
     with pytest.raises(CstlibError, match="choose another"):
