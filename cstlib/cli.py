@@ -24,6 +24,7 @@ COMMANDS = {
     "predict": ("cstlib.predict_command", "classify and segment your own pictures"),
     "bench": ("cstlib.bench", "measure speed and memory on this machine"),
     "notebooks": ("cstlib.notebooks", "run the notebooks and store their outputs"),
+    "export": ("cstlib.export", "write the course as HTML pages with their figures"),
 }
 
 

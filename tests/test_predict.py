@@ -102,6 +102,22 @@ def test_it_is_equation_8(world, plain, marked, masks):
     assert np.array_equal(found.labels[clear], wanted.label[clear].numpy())
 
 
+def test_evidence_is_what_equation_8_joins(world, marked):
+    prob, maps = marked.evidence(world.query)
+    found = marked(world.query)
+    assert prob.shape == (4,) and maps.shape[0] == 4 and maps.ndim == 3
+    fg = F.interpolate(maps[None], (70, 110), mode="bilinear", align_corners=True)
+    fg = fg.sigmoid().view(2, 2, 70, 110)
+    wanted = combine(prob.view(2, 2), fg)
+    said = torch.tensor([*found.presence_prob.values()])
+    assert torch.allclose(said, wanted.presence_prob, atol=1e-5)
+    assert (found.labels == wanted.label.numpy()).mean() > 0.999
+    with Image.open(world.query) as image:
+        assert torch.equal(marked.evidence(image)[0], prob)
+    with pytest.raises(CstlibError, match="There is no file"):
+        marked.evidence(world.query.with_name("missing.png"))
+
+
 def test_masks_are_what_the_learner_is_given(world, plain, marked):
     for image in marked.support:
         wanted = read_mask(image.path.with_suffix(".png"), (96, 96))

@@ -37,6 +37,7 @@ from cstlib.plots.maps import (
     threshold_sweep,
     threshold_view,
 )
+from cstlib.plots.own import answer, shots
 from cstlib.plots.pretraining import (
     attention_over_training,
     live_pretraining,
@@ -62,6 +63,7 @@ from cstlib.plots.runs import (
 __all__ = [
     "Panel",
     "against_fraction",
+    "answer",
     "attention",
     "attention_over_training",
     "attention_place",
@@ -94,6 +96,7 @@ __all__ = [
     "pseudo_mask_rows",
     "query_map_rows",
     "results_bars",
+    "shots",
     "show_map",
     "show_patch",
     "supervision",
