@@ -95,7 +95,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     )
     device = pick_device(args.device)
     rates = {precision: flops(precision, device) for precision in PRECISIONS}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for change in [{}, *([] if args.no_growth else _growth(args))]:
         rows += _rows(replace(base, **change), args, rates, memory=not args.no_memory)
     return {
@@ -110,7 +110,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _growth(args: argparse.Namespace) -> Iterator[dict[str, int]]:
+def _growth(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """What to change in the setting, one thing at a time."""
     for field, values in (
         ("way", args.ways),

@@ -58,7 +58,8 @@ class TrainConfig:
                 "0 and 1 (like 0.05) with mixed supervision, and none with others."
             )
         kind = learner_kind(self.learner)
-        if self.learning_rate is None:
+        rate = self.learning_rate
+        if rate is None:
             rate = kind.learning_rate(self.mask_source)
             object.__setattr__(self, "learning_rate", rate)
         for name, least in (
@@ -80,7 +81,7 @@ class TrainConfig:
             raise CstlibError(
                 f"The seed {self.seed} is too large: give one below {2**32}."
             )
-        if not 0 < self.learning_rate < math.inf:
+        if not 0 < rate < math.inf:
             raise CstlibError(
                 f"Training with {option('learning_rate')} {self.learning_rate} is not "
                 "possible: give a number above 0, like 0.001."

@@ -38,6 +38,8 @@ class CorrelationLayer(nn.Module):
         kernel: side and stride of the pooling, so that grid / kernel comes out.
     """
 
+    pool: Tensor  # (1+S') x (1+S)
+
     def __init__(self, d_in: int, d_out: int, grid: int, kernel: int) -> None:
         super().__init__()
         half = d_out // 2
@@ -74,7 +76,7 @@ class CorrelationLayer(nn.Module):
     def attend(self, x: Tensor, pooled: Tensor, support_mask: Tensor | None) -> Tensor:
         """A of equation (3): each query token looks over the support's tokens."""
         half = self.attended_norm.num_channels
-        weight, bias = self.qkv.weight, self.qkv.bias
+        weight, bias = self.qkv.parameters()
         q = F.conv2d(pooled, weight[:half], bias[:half])  # B x D/2 x Q x (1+S')
         # As a matrix product: in bfloat16 a CPU takes twice as long for a convolution.
         kv = torch.baddbmm(

@@ -119,8 +119,9 @@ class Learner(nn.Module):
                 f"support patches, not {tokens} tokens: correlate with "
                 f"support_grid={SUPPORT_GRID}."
             )
-        masks = batch if support_mask is None else len(support_mask)
-        if masks != batch or (support_mask is not None and support_mask.ndim != 3):
+        if support_mask is not None and (
+            support_mask.ndim != 3 or len(support_mask) != batch
+        ):
             raise CstlibError(
                 f"{batch} correlations need support masks of {batch} x H x W, not "
                 f"{_shape(support_mask)}: pass one mask a pair."

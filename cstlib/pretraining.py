@@ -156,7 +156,8 @@ class Pretraining:
         # A teacher drops no branch; its head normalises by the batch, as the student's.
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
         self.teacher_head = copy.deepcopy(self.student_head).requires_grad_(False)
-        decayed, plain = [], []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         for module in (self.student, self.student_head):
             for parameter in module.parameters():
                 (decayed if parameter.ndim > 1 else plain).append(parameter)

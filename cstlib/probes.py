@@ -78,7 +78,7 @@ def overlap(predicted: Tensor, truth: Tensor, counted: Tensor) -> float:
     return both / max(either, 1)
 
 
-def soft_map(image: Tokens, support: Tokens, size: tuple[int, int]) -> Tensor:
+def soft_map(image: Tokens, support: Tokens, size: Sequence[int]) -> Tensor:
     """Equation 11 before its threshold: B x H x W in [0, 1]."""
     values = attention_map(image, support).mean(1)
     small = values.unflatten(1, image.grids[-1]).unsqueeze(1)

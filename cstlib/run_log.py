@@ -28,7 +28,7 @@ class RunLog:
         figures = [step.loss, step.clf, step.seg, step.er, step.miou]
         if step.validation:
             v = step.validation
-            held_out = [v.exact_ratio, v.miou, v.fb_iou]
+            held_out: list[Any] = [v.exact_ratio, v.miou, v.fb_iou]
         else:
             held_out = ["", "", ""]
         self._rows.append([step.episode, *figures, *held_out, round(seconds, 2)])

@@ -115,7 +115,7 @@ class HSNet(MaskLearner):
     ) -> tuple[Tensor, Tensor]:
         """Arguments, result and errors as in `cstlib.cst.CST`."""
         grid = self.checked_grid(correlation, support_mask, query_grid)
-        levels = levels_of(correlation)  # B x C x 12 x 12 x Q each
+        levels: Sequence[Tensor] = levels_of(correlation)  # B x C x 12 x 12 x Q each
         if support_mask is not None:
             inside = kept(support_mask, SUPPORT_GRID)[:, None, ..., None]
             levels = [level * inside for level in levels]

@@ -131,6 +131,7 @@ def prepare_coco(
         CstlibError: whatever is missing, damaged or full.
     """
     sources = obtain_sources(root, progress)
+    assert sources.images is not None  # or they would have been fetched
     n_classes = N_CLASSES["coco"]
     shown: dict[str, dict[str, Shown]] = {}
     masks = sources.masks or out / "SegmentationClass"
@@ -142,6 +143,7 @@ def prepare_coco(
                 names, lambda name: masks / f"{name}.png", n_classes, progress
             )
             continue
+        assert sources.annotations is not None
         file = read_coco(sources.annotations / f"instances_{part}.json")
         if file.class_names != COCO_CLASSES:
             raise CstlibError(

@@ -185,8 +185,8 @@ def _continue(archive: Archive, part: Path, bar: tqdm) -> str | None:
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # nothing left to send, or less than we have
-            total = error.headers.get("Content-Range", "").rpartition("/")[2]
-            if total == str(have):
+            whole = error.headers.get("Content-Range", "").rpartition("/")[2]
+            if whole == str(have):
                 return None
             part.write_bytes(b"")
             return "the file there is shorter than what was fetched before"

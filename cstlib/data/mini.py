@@ -203,7 +203,8 @@ def _colour(random: RandomState, names: tuple[str, ...]) -> tuple[int, int, int]
     name = names[0] if first else names[random.randint(1, len(names))]
     h, s, v = COLOURS[name] + random.uniform(-1, 1, size=3) * (0.025, 0.12, 0.1)
     s, v = min(max(s, 0.0), 1.0), min(max(v, 0.05), 1.0)
-    return tuple(round(255 * c) for c in colorsys.hsv_to_rgb(h % 1.0, s, v))
+    red, green, blue = (round(255 * c) for c in colorsys.hsv_to_rgb(h % 1.0, s, v))
+    return red, green, blue
 
 
 def _background(random: RandomState) -> np.ndarray:
@@ -215,7 +216,9 @@ def _background(random: RandomState) -> np.ndarray:
         patch = random.randint(-strength, strength + 1, size=(cells, cells, 1))
         tint = random.randint(-strength // 4, strength // 4 + 1, size=(cells, cells, 3))
         noise = np.clip(patch + tint + 128, 0, 255).astype(np.uint8)
-        smooth = Image.fromarray(noise).resize((CANVAS, CANVAS), Image.BILINEAR)
+        smooth = Image.fromarray(noise).resize(
+            (CANVAS, CANVAS), Image.Resampling.BILINEAR
+        )
         ground += np.asarray(smooth, dtype=np.int32) - 128
     return np.clip(ground + base, 0, 255).astype(np.uint8)
 
@@ -327,7 +330,7 @@ def ensure_mini(root: str | Path | None = None) -> Path:
     which belongs to cstlib, and refused elsewhere.
     """
     given = root is not None
-    root = Path(root) if given else data_home() / "mini"
+    root = data_home() / "mini" if root is None else Path(root)
     meta = root / "meta.json"
     if meta.is_file():
         version = json.loads(meta.read_text(encoding="utf-8")).get("renderer_version")
@@ -351,7 +354,8 @@ def ensure_mini(root: str | Path | None = None) -> Path:
 def _write_images(root: Path, seed: int, counts: dict, workers, progress) -> None:
     images, masks = root / "JPEGImages", root / "SegmentationClass"
     lists = root / "ImageSets" / "FewShot"
-    images.mkdir(), masks.mkdir()
+    images.mkdir()
+    masks.mkdir()
     labels: dict[str, list[int]] = {}
     for stream, count in counts.items():
         entries: list[tuple[str, int]] = []

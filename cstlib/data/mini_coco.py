@@ -106,7 +106,8 @@ def ensure_mini_coco(root: str | Path | None = None) -> Path:
 
 def _write_images(folder: Path, stream: str, drawn) -> dict[str, Any]:
     """Write the images of a stream; returns their annotation file's content."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for index, scene in enumerate(drawn):
         name = f"{stream}_{index:06d}.png"
         Image.fromarray(scene.image).save(folder / name)
