@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,9 @@ from cstlib.data.download import Archive
 from cstlib.data.given_lists import read_given_lists
 from cstlib.data.lists import N_CLASSES, fold_table
 from cstlib.data.matfile import read_struct_field
-from cstlib.data.obtain import obtain, verify_archives
+from cstlib.data.obtain import obtain, verify_archives, verify_lists
 from cstlib.data.pixels import voc_palette
-from cstlib.data.prepared import Report, verify_prepared, write_prepared
+from cstlib.data.prepared import Report, write_prepared
 from cstlib.data.published import Comparison, compare_pascal
 from cstlib.errors import CstlibError
 
@@ -180,12 +181,8 @@ def verify_pascal(root: Path, out: Path, progress: bool = True) -> tuple[Report,
         _count(report, "masks", len([*masks.glob("*.png")]), EXPECTED["masks"])
     elif sources.sbd is None:
         report.add(f"SBD: not in {root}, nor its masks", good=False)
-    identical = False
-    if verify_prepared(out, report):
-        comparison = compare_pascal(out / "ImageSets" / "FewShot", PASCAL_CLASSES)
-        identical = comparison.identical
-        report.lines += [f"  {line}" for line in comparison.lines]
-    return report, identical
+    compare = partial(compare_pascal, class_names=PASCAL_CLASSES)
+    return report, verify_lists(out, report, compare)
 
 
 def _count(report: Report, what: str, found: int, expected: int) -> None:
