@@ -154,7 +154,11 @@ def local_weights(name: str) -> Path | None:
 
 
 def weights_notes(path: Path) -> dict:
-    """The JSON beside a weights file: its SHA-256, threshold and history."""
+    """The JSON beside a weights file: its SHA-256, threshold and history.
+
+    Raises:
+        CstlibError: it is there and no JSON.
+    """
     notes = path.with_suffix(".json")
     if not notes.is_file():
         return {}

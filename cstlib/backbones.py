@@ -67,6 +67,7 @@ class Tokens:
 
     @property
     def batch_size(self) -> int:
+        """B, the number of images."""
         return self.attn_k.shape[0]
 
     def __getitem__(self, index: int | slice | list[int] | Tensor) -> Tokens:
@@ -235,6 +236,7 @@ class UnitScale(nn.Module):
     """
 
     def forward(self, vectors: Tensor) -> Tensor:
+        """Vectors along the last axis, of any shape before it."""
         return F.rms_norm(vectors, vectors.shape[-1:], eps=1e-6) * 0.5**0.5
 
 

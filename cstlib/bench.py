@@ -65,7 +65,11 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print tables, and write the figures if a file is named."""
+    """Measure, print tables, and write the figures if a file is named.
+
+    Raises:
+        CstlibError: a number is not possible, or the file cannot be written.
+    """
     numbers = [args.batch, args.rounds, args.width, args.depth, args.heads]
     numbers += [args.image_size, *args.ways, *args.shots, *args.batches, *args.sizes]
     if min(numbers) < 1 or max(args.ways, default=1) > 5:

@@ -105,9 +105,11 @@ class MadeDataset:
         self._images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
     def image(self, name: str) -> Tensor:
+        """3 x S x S in [0, 1], the same for the same name."""
         return self._images[zlib.crc32(name.encode()) % IMAGES]
 
     def plan(self, index: int, way: int = 1, shot: int = 1) -> EpisodePlan:
+        """An episode whose images no other episode names."""
         supports = tuple(
             tuple(f"support {index} {n} {k}" for k in range(shot)) for n in range(way)
         )
@@ -115,9 +117,11 @@ class MadeDataset:
         return EpisodePlan(index, f"query {index}", 1, classes, supports)
 
     def presence(self, plan: EpisodePlan) -> Tensor:
+        """N bool: every other class is there."""
         return torch.tensor([(plan.index + n) % 2 == 0 for n in range(plan.way)])
 
     def original_size(self, name: str) -> tuple[int, int]:
+        """(H, W): images are made at the size they are looked at."""
         return self.image_size, self.image_size
 
 

@@ -38,6 +38,7 @@ class Complexity:
 
     @property
     def all_macs(self) -> int:
+        """With the products between activations."""
         return self.macs + self.attention_macs
 
 

@@ -118,6 +118,7 @@ class TrainConfig:
 
     @classmethod
     def field_names(cls) -> list[str]:
+        """What a configuration is made of, in order."""
         return [field.name for field in fields(cls)]
 
 

@@ -104,6 +104,10 @@ class Learner(nn.Module):
     ) -> tuple[int, int]:
         """The (h, w) of the query tokens, once all shapes are known to fit.
 
+        Args:
+            correlation: B x L M x Q x 145. support_mask: B x H x W.
+            query_grid: (h, w), or None for a square.
+
         Raises:
             CstlibError: they do not.
         """

@@ -39,7 +39,7 @@ class PlainTokens:
 
 @torch.no_grad()
 def plain_tokens(backbone: Backbone, images: Tensor) -> PlainTokens:
-    """A ViT, block by block."""
+    """A ViT, block by block, on B x 3 x S x S images."""
     vit: Any = backbone.vit
     x = vit.patch_embed((images - backbone.mean) / backbone.std)  # B x N x C
     x = torch.cat([vit.cls_token.expand(len(x), -1, -1), x], dim=1) + vit.pos_embed

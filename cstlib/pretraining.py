@@ -88,9 +88,11 @@ class DinoHead(nn.Module):
         self.prototypes = nn.Parameter(torch.randn(prototypes, narrow))
 
     def embed(self, token: Tensor) -> Tensor:
+        """B x 96 -> B x narrow, of length one."""
         return F.normalize(self.mlp(token).float(), dim=-1)
 
     def forward(self, token: Tensor) -> Tensor:
+        """B x 96 -> B x K cosines."""
         return self.embed(token) @ F.normalize(self.prototypes, dim=-1).T
 
 
@@ -273,7 +275,7 @@ class Pretraining:
 
 
 def normalised(view: Tensor) -> Tensor:
-    """Pixels in [0, 1] less ImageNet's mean, in its standard deviations."""
+    """B x 3 x H x W in [0, 1] less ImageNet's mean, in its standard deviations."""
     return (view - IMAGENET_MEAN) / IMAGENET_STD
 
 

@@ -47,7 +47,7 @@ def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def binarise(maps: Tensor, threshold: float = THRESHOLD) -> Tensor:
-    """Equation (11): cosines moved from [-1, 1] to [0, 1], then cut: bool."""
+    """Equation (11): cosines moved from [-1, 1] to [0, 1], then cut: any shape, bool."""
     return (maps + 1) / 2 > threshold
 
 

@@ -98,7 +98,11 @@ def fetch(
 
 
 def check_md5(path: Path, archive: Archive, progress: bool = True) -> None:
-    """Raise CstlibError unless ``path`` holds the published bytes."""
+    """See to it that ``path`` holds the published bytes.
+
+    Raises:
+        CstlibError: it does not.
+    """
     if not _has_md5(path, archive, progress):
         raise CstlibError(
             f"{path} is not the published file (MD5 differs): delete it and run the "
@@ -107,7 +111,11 @@ def check_md5(path: Path, archive: Archive, progress: bool = True) -> None:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raise CstlibError unless ``folder``'s disk takes ``needed`` bytes more."""
+    """See to it that ``folder``'s disk takes ``needed`` bytes more.
+
+    Raises:
+        CstlibError: it does not, with some room to spare.
+    """
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
