@@ -6,6 +6,7 @@ first run takes half a minute, the next ones two seconds.
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,18 @@ def test_nothing_to_complain_about(words: tuple[str, ...]) -> None:
         encoding="utf-8",
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_text_files_name_their_encoding() -> None:
+    """Windows has another one by default."""
+    silent = []
+    for path in sorted((ROOT / "cstlib").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            called = getattr(getattr(node, "func", None), "attr", "")
+            words = {keyword.arg for keyword in getattr(node, "keywords", ())}
+            if called == "read_text" and not (node.args or words):
+                silent.append(f"{path.name}:{node.lineno}")
+    assert not silent
 
 
 def test_mypy_reads_the_bodies_of_functions(tmp_path: Path) -> None:
