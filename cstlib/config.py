@@ -66,7 +66,8 @@ class TrainConfig:
         if self.lam is None:
             object.__setattr__(self, "lam", LAM[self.task])
         kind = learner_kind(self.learner)
-        if self.learning_rate is None:
+        rate = self.learning_rate
+        if rate is None:
             rate = kind.learning_rate(self.mask_source)
             object.__setattr__(self, "learning_rate", rate)
         for name, least in (
@@ -88,7 +89,7 @@ class TrainConfig:
             raise CstlibError(
                 f"The seed {self.seed} is too large: give one below {2**32}."
             )
-        if not 0 < self.learning_rate < math.inf:
+        if not 0 < rate < math.inf:
             raise CstlibError(
                 f"Training with {option('learning_rate')} {self.learning_rate} is not "
                 "possible: give a number above 0, like 0.001."
@@ -131,6 +132,7 @@ class TrainConfig:
 
     @classmethod
     def field_names(cls) -> list[str]:
+        """What a configuration is made of, in order."""
         return [field.name for field in fields(cls)]
 
 

@@ -57,6 +57,7 @@ class CorrelationLayer(nn.Module):
             conv(half, d_out, bias=False),
         )
         self.out_norm = norm(d_out)
+        self.pool: Tensor  # (1+S') x (1+S)
         self.register_buffer("pool", pooling_matrix(grid, kernel), persistent=False)
 
     def forward(self, x: Tensor, support_mask: Tensor | None) -> Tensor:
@@ -68,13 +69,13 @@ class CorrelationLayer(nn.Module):
         return self.out_norm(x + self.feed_forward(x))  # (4)
 
     def residual(self, pooled: Tensor) -> Tensor:
-        """R of equation (3)."""
+        """R of equation (3): B x D_in x Q x (1+S') -> B x D_out x Q x (1+S')."""
         return F.relu(self.residual_norm(self.residual_conv(pooled)))
 
     def attend(self, x: Tensor, pooled: Tensor, support_mask: Tensor | None) -> Tensor:
-        """A of equation (3): each query token looks over the support's tokens."""
+        """A of equation (3), over the support's tokens: -> B x D_out x Q x (1+S')."""
         half = self.attended_norm.num_channels
-        weight, bias = self.qkv.weight, self.qkv.bias
+        weight, bias = self.qkv.parameters()
         q = F.conv2d(pooled, weight[:half], bias[:half])  # B x D/2 x Q x (1+S')
         # As a matrix product: in bfloat16 a CPU takes twice as long for a convolution.
         kv = torch.baddbmm(
@@ -89,9 +90,9 @@ class CorrelationLayer(nn.Module):
     def multi_head_attention(
         self, q: Tensor, kv: Tensor, support_mask: Tensor | None
     ) -> Tensor:
-        """MSA of equation (3), over the support axis; only q is pooled.
+        """MSA of equation (3), over the support axis: -> B x D/2 x Q x (1+S').
 
-        The softmax has no factor 1/sqrt(d), as in the release.
+        Only q is pooled. The softmax has no factor 1/sqrt(d), as in the release.
         """
         bias = None if support_mask is None else mask_bias(support_mask, self.grid)
         if q.device.type == "cpu" and kv.shape[3] > MANY_TOKENS:
@@ -177,7 +178,7 @@ class CST(Learner):
         target_mask: Tensor | None,
         lam: float = 0.1,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """`cst_loss`, or `class_score_loss` where there is no target to imitate."""
+        """As `cst_loss`; as `class_score_loss` where there is no target to imitate."""
         if target_mask is None:
             return class_score_loss(class_logits, mask_logits, presence, lam)
         return cst_loss(class_logits, mask_logits, presence, target_mask, lam)

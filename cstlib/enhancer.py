@@ -212,7 +212,7 @@ def enhance(
 
 
 def pooled_iou(found: Tensor, truth: Tensor) -> float:
-    """Intersection over union of bool masks, summed over all images before dividing.
+    """IoU of B x H x W bool masks, summed over all images before dividing.
 
     As the benchmark sums over episodes; 1.0 where neither shows anything.
     """

@@ -76,9 +76,9 @@ def _paper(**fields: Any) -> dict[str, Any]:
     return {"method": "CST", **fields}
 
 
-IMAGE = {"supervision": "image"}
-PIXEL = {"supervision": "pixel"}
-NO_MASKS = {**IMAGE, "mask_source": "none"}
+IMAGE: dict[str, Any] = {"supervision": "image"}
+PIXEL: dict[str, Any] = {"supervision": "pixel"}
+NO_MASKS: dict[str, Any] = {**IMAGE, "mask_source": "none"}
 SHARES = (0.025, 0.05, 0.1)  # of the images that show their masks
 
 FOREGROUND_ROW = Row("everything foreground", control="foreground")

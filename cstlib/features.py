@@ -329,7 +329,7 @@ def _numbers(shapes: Iterable[tuple[int, ...]]) -> int:
 
 
 def listed_images(world: World) -> dict[str, Callable[[str], Tensor]]:
-    """Every image on a list of the world -> the function that loads it."""
+    """Every image on a list of the world -> the function that loads it, 3 x S x S."""
     found: dict[str, Callable[[str], Tensor]] = {}
     for split in ("trn", "val"):
         for fold in range(world.n_folds):

@@ -121,6 +121,7 @@ class Run:
             channels = input_channels(config.learner, self.features, config.heads)
             learner = make_learner(config.learner, channels, config.heads)
         self.learner = learner.to(self.features.device)
+        assert config.learning_rate is not None  # set by the configuration itself
         self.optimizer = torch.optim.Adam(
             self.learner.parameters(), lr=config.learning_rate
         )
@@ -156,17 +157,17 @@ class Run:
             loss = self.learner.losses(
                 *logits, presence[start : start + size], target, self.config.lam
             )
-            loss = torch.stack(loss) * len(part) / len(plans)
-            loss[0].backward()
-            losses.append(loss.detach())
+            scaled = torch.stack(loss) * len(part) / len(plans)
+            scaled[0].backward()
+            losses.append(scaled.detach())
             class_logits.append(logits[0].detach())
             mask_logits.append(logits[1].detach())
-            targets = None if target is None else [*targets, target]
+            targets = None if target is None else [*(targets or []), target]
         self.optimizer.step()
         self.position += len(plans)
-        targets = None if targets is None else torch.cat(targets)
+        target = None if targets is None else torch.cat(targets)
         self._update_meter(
-            plans, torch.cat(class_logits), torch.cat(mask_logits), presence, targets
+            plans, torch.cat(class_logits), torch.cat(mask_logits), presence, target
         )
         running = self.meter.metrics()
         whole, clf, seg = torch.stack(losses).sum(0).tolist()

@@ -104,6 +104,10 @@ class Learner(nn.Module):
     ) -> tuple[int, int]:
         """The (h, w) of the query tokens, once all shapes are known to fit.
 
+        Args:
+            correlation: B x L M x Q x 145. support_mask: B x H x W.
+            query_grid: (h, w), or None for a square.
+
         Raises:
             CstlibError: they do not.
         """
@@ -119,8 +123,9 @@ class Learner(nn.Module):
                 f"support patches, not {tokens} tokens: correlate with "
                 f"support_grid={SUPPORT_GRID}."
             )
-        masks = batch if support_mask is None else len(support_mask)
-        if masks != batch or (support_mask is not None and support_mask.ndim != 3):
+        if support_mask is not None and (
+            support_mask.ndim != 3 or len(support_mask) != batch
+        ):
             raise CstlibError(
                 f"{batch} correlations need support masks of {batch} x H x W, not "
                 f"{_shape(support_mask)}: pass one mask a pair."

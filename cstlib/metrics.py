@@ -152,18 +152,22 @@ class Meter:
 
     @property
     def exact_ratio(self) -> float:
+        """ER so far, in [0, 1]; all figures as in `metrics`."""
         return self.metrics().exact_ratio
 
     @property
     def miou(self) -> float:
+        """mIoU so far, in [0, 1]."""
         return self.metrics().miou
 
     @property
     def fb_iou(self) -> float:
+        """FB-IoU so far, in [0, 1]."""
         return self.metrics().fb_iou
 
     @property
     def class_iou(self) -> dict[int, float]:
+        """Class id -> IoU so far, in [0, 1]."""
         return self.metrics().class_iou
 
 

@@ -216,11 +216,12 @@ def _client(notebook: Any, **options: Any) -> Any:
     browser and sees it as an output of the cell; this client stores it as one too.
     Readers of a stored notebook then see the figure at the widget's first position.
     """
-    nbclient = _import("nbclient")
     specs = _import("jupyter_client.kernelspec")
     kernel = _import("ipykernel.kernelspec")
+    manager_class: Any = specs.KernelSpecManager
+    client_class: Any = _import("nbclient").NotebookClient
 
-    class ThisPython(specs.KernelSpecManager):
+    class ThisPython(manager_class):
         """Knows one kernel: the Python that runs this, whatever else is registered."""
 
         def get_kernel_spec(self, kernel_name: str) -> Any:
@@ -228,7 +229,7 @@ def _client(notebook: Any, **options: Any) -> Any:
                 resource_dir=kernel.RESOURCES, **kernel.get_kernel_dict()
             )
 
-    class Client(nbclient.NotebookClient):
+    class Client(client_class):
         """Ignores the output widgets that a browser would fill."""
 
         def create_kernel_manager(self) -> Any:

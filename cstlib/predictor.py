@@ -93,10 +93,10 @@ class Predictor:
         usual = saved.config.get("backbone") or AUTHORS_BACKBONE
         self.backbone = load_backbone(backbone or usual).to(self.device)
         self.side = self.backbone.image_size
-        support = read_support(classes, self.backbone.image_size)
-        self._tokens, self._masks = self._encode(support)
+        images = read_support(classes, self.backbone.image_size)
+        self._tokens, self._masks = self._encode(images)
         self.support = [
-            replace(image, mask=mask) for image, mask in zip(support, self._masks.cpu())
+            replace(image, mask=mask) for image, mask in zip(images, self._masks.cpu())
         ]
         self.shots = [len(c.images) for c in classes]
         channels = len(self._tokens.cls) * self._tokens.heads

@@ -53,7 +53,11 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run a table and print it; or list the tables."""
+    """Run a table and print it; or list the tables.
+
+    Raises:
+        CstlibError: no table is named, or there is none of that name.
+    """
     if args.list:
         print("\n".join(describe(number) for number in TABLES))
         return 0

@@ -25,15 +25,21 @@ class RunLog:
         self._rows: list[list[Any]] = []
 
     def add(self, step: TrainStep, seconds: float) -> None:
+        """A row of a step; ``seconds`` since the run began."""
         figures = [step.loss, step.clf, step.seg, step.er, step.miou]
         if step.validation:
             v = step.validation
-            held_out = [v.exact_ratio, v.miou, v.fb_iou]
+            held_out: list[Any] = [v.exact_ratio, v.miou, v.fb_iou]
         else:
             held_out = ["", "", ""]
         self._rows.append([step.episode, *figures, *held_out, round(seconds, 2)])
 
     def flush(self) -> None:
+        """Append the rows kept so far to the file.
+
+        Raises:
+            CstlibError: the file cannot be written.
+        """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         if not self.path.exists():

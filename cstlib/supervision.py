@@ -300,7 +300,11 @@ def default_source(kind: str) -> str:
 
 
 def check_supervision(kind: str, source: str) -> None:
-    """Raise CstlibError unless this kind of supervision and mask source exist."""
+    """See to it that this kind of supervision and mask source exist.
+
+    Raises:
+        CstlibError: they do not, or not together.
+    """
     if kind not in KINDS:
         raise CstlibError(
             f"There is no supervision {kind!r}: choose one of {', '.join(KINDS)}."

@@ -116,7 +116,11 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train as asked, print the figures, and keep the record beside the checkpoints."""
+    """Train as asked, print the figures, and keep the record beside the checkpoints.
+
+    Raises:
+        CstlibError: an option is not possible, or as in `train`.
+    """
     given = {k: v for k, v in vars(args).items() if k in TrainConfig.field_names()}
     if args.test_episodes < 0:
         raise CstlibError(

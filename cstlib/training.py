@@ -18,6 +18,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 
 from cstlib import files, records
@@ -53,7 +54,7 @@ def train(
     overwrite: bool = False,
     world: World | None = None,
     features: Features | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     test_episodes: int = 1000,
     save_every: int = 600,
     command: str = "",
@@ -155,6 +156,7 @@ def _postfix(step: TrainStep, best: Best | None) -> str:
 
 def _selected(run: Run) -> dict[str, Any]:
     """The content of best.pt: the learner, and what it needs to be used."""
+    assert run.best is not None
     return {
         "config": asdict(run.config),
         "in_channels": run.learner.in_channels,
@@ -206,7 +208,14 @@ def _finish(run, out, seconds, test_episodes, command, progress) -> dict[str, An
 
 
 # Named in a run's name by themselves; of the others, those off their standard.
-NAMED = ("data", "fold", "supervision", "mask_source", "mask_fraction", "test_masks")
+NAMED: tuple[str, ...] = (
+    "data",
+    "fold",
+    "supervision",
+    "mask_source",
+    "mask_fraction",
+    "test_masks",
+)
 NAMED += ("backbone", "learner", "episodes", "seed")
 
 
@@ -281,17 +290,17 @@ def _stop_signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    previous: dict[int, Any] = {}
+    previous: dict[signal.Signals, Any] = {}
 
     def note(number: int, frame: Any) -> None:
         if received:
             raise KeyboardInterrupt
         received.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, note)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        previous[stop] = signal.signal(stop, note)
     try:
         yield received
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for stop, handler in previous.items():
+            signal.signal(stop, handler)

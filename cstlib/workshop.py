@@ -68,9 +68,9 @@ def _learner(room: Room, heads: int | None = None) -> bool:
     more = {} if heads is None else {"heads": heads}
     correlation = correlate(query, support, **more)
     learner = CST(correlation.shape[1])
-    found = learner(correlation, episode.support_masks[0])
+    class_logits, mask_logits = learner(correlation, episode.support_masks[0])
     target = (episode.query_mask == 1)[None]
-    loss = cst_loss(*found, episode.presence, target)[0]
+    loss = cst_loss(class_logits, mask_logits, episode.presence, target)[0]
     loss.backward()
     return bool(torch.isfinite(loss))
 

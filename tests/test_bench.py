@@ -214,7 +214,7 @@ def test_the_command_prints_and_writes(tmp_path, capsys):
     argv += ["--no-memory", "--device", "cpu", "--json", path]
     assert main(["bench", *map(str, argv)]) == 0
     text = capsys.readouterr().out
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     assert found["command"].startswith("python -m cstlib bench --image-size 48")
     assert all(rate > 1e8 for rate in found["flops"].values())
     rows = found["rows"]

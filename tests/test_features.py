@@ -127,7 +127,7 @@ def test_what_cannot_be_is_said_in_one_sentence(world, tmp_path, monkeypatch):
     larger = replace(world, image_size=112)
     with pytest.raises(CstlibError, match="112") as no_fit:
         open_features(larger, BACKBONE, progress=False)
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("CSTLIB_DATA", str(tmp_path / "file"))
     with pytest.raises(CstlibError, match="CSTLIB_DATA") as no_folder:
         FeatureStore(world, BACKBONE, progress=False)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import signal
 from dataclasses import replace
 from itertools import islice
@@ -108,7 +107,7 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(
         if self.position == 15:
             if how == "crash":  # the power fails; last.pt is an episode older
                 raise RuntimeError("power failure")
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)  # os.kill ends Windows' Python
         return result
 
     monkeypatch.setattr(Run, "step", interrupted_step)
@@ -171,7 +170,7 @@ def test_nothing_to_resume_and_nowhere_to_write(world, features, tmp_path):
     with pytest.raises(CstlibError, match="no run to resume") as error:
         run_in(tmp_path / "none", world, features, resume=True)
     assert is_one_sentence(error.value) and not (tmp_path / "none").exists()
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(CstlibError, match="Cannot write") as error:
         run_in(tmp_path / "file" / "run", world, features)
     assert is_one_sentence(error.value)

@@ -33,8 +33,8 @@ def test_the_coco_protocol_in_the_same_layout(tmp_path):
                 labels[f"val2014/{c}_{k}"] = [c]
                 lines.append(f"val2014/{c}_{k}__{c:02d}\n")
         (lists / "val").mkdir(parents=True, exist_ok=True)
-        (lists / "val" / f"fold{fold}.txt").write_text("".join(lines))
-    (lists / "labels.json").write_text(json.dumps(labels))
+        (lists / "val" / f"fold{fold}.txt").write_text("".join(lines), encoding="utf-8")
+    (lists / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
     dataset = VocDataset(tmp_path, 2, "val", S, COCO_CLASSES, "coco")
     assert dataset.classes == list(range(3, 81, 4))
     assert dataset.class_names[80] == "toothbrush"

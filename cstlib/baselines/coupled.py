@@ -46,7 +46,10 @@ class CoupledCST(CST):
         target_mask: Tensor | None,
         lam: float = 0.1,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """CST's segmentation loss alone: there is no head for lam to weigh."""
+        """CST's segmentation loss alone; shapes as in `Learner.losses`.
+
+        There is no head for ``lam`` to weigh.
+        """
         parts = class_logits, mask_logits, presence, target_mask, lam
         _, clf, seg = super().losses(*parts)
         return seg, clf.new_zeros(()), seg
@@ -56,8 +59,8 @@ class CoupledCST(CST):
     ) -> Prediction:
         """Labels as in equation (8); present where any pixel's mean is 0.5 or more.
 
-        With several ways a class is judged by its own map, also where another class
-        takes the pixels.
+        Shapes as in `Learner.combine`. With several ways a class is judged by its own
+        map, also where another class takes the pixels.
         """
         fg_prob = upsample_pairs(mask_logits, size).softmax(2)[:, :, 1]  # N x K x H x W
         presence_prob = fg_prob.mean(1).amax((1, 2))  # N

@@ -72,7 +72,11 @@ def fold_table(
 
 
 def pick_fold(folds: Sequence[tuple[int, ...]], fold: int) -> tuple[int, ...]:
-    """Entry ``fold`` of a fold table, or CstlibError where there is none."""
+    """Entry ``fold`` of a fold table.
+
+    Raises:
+        CstlibError: there is none.
+    """
     if fold not in range(len(folds)):
         raise CstlibError(
             f"There is no fold {fold}: choose one of 0 to {len(folds) - 1}."
@@ -185,7 +189,11 @@ def check_task(task: str, way: int = 1) -> None:
 
 
 def check_protocol(protocol: str) -> None:
-    """Raise CstlibError unless ``protocol`` is "pascal" or "coco"."""
+    """See to it that ``protocol`` is "pascal" or "coco".
+
+    Raises:
+        CstlibError: it is another.
+    """
     if protocol not in PROTOCOLS:
         raise CstlibError(
             f"There is no protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}."

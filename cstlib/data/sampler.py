@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from numpy.random import RandomState
 
 from cstlib.data.episode import EpisodePlan
@@ -123,7 +124,7 @@ def epoch_length(entries: Entries, protocol: str = "pascal") -> int:
 def _training_plans(
     entries, images_of_class, episodes, seed, protocol, start, task
 ) -> Iterator[EpisodePlan]:
-    order, order_epoch = None, None
+    order, order_epoch = np.empty(0, dtype=int), -1
     for index in range(start, episodes):
         # 0 and 1 keep the streams of shuffling and drawing apart.
         random = RandomState([1, seed, index])
