@@ -128,7 +128,7 @@ class MadeDataset:
 class MadeWorld(World):
     """A world of one `MadeDataset`."""
 
-    def dataset(self, fold: int, split: str) -> VocDataset:
+    def dataset(self, fold: int, split: str, task: str = "fs-cs") -> VocDataset:
         return cast(VocDataset, MadeDataset(self.image_size))
 
 
@@ -212,7 +212,9 @@ class NaivePath(OurPath):
             self.learner, plain_correlation(query, support), mask, query.grid
         )
         target = target & present[:, None, None]
-        loss, _, _ = cst_loss(*logits, present, target, run.config.lam)
+        lam = run.config.lam
+        assert lam is not None  # set by the configuration itself
+        loss, _, _ = cst_loss(*logits, present, target, lam)
         loss.backward()
         run.optimizer.step()
         return float(loss.detach())

@@ -138,6 +138,8 @@ class Run:
         through the backbone twice.
         """
         presence = self.supervision.presence(plans)[:, 0]
+        lam = self.config.lam
+        assert lam is not None  # set by the configuration itself
         targets: list[Tensor] | None = []
         self.learner.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -155,7 +157,7 @@ class Run:
                 self.config.precision,
             )
             loss = self.learner.losses(
-                *logits, presence[start : start + size], target, self.config.lam
+                *logits, presence[start : start + size], target, lam
             )
             scaled = torch.stack(loss) * len(part) / len(plans)
             scaled[0].backward()

@@ -10,6 +10,7 @@ import base64
 import html
 import io
 import re
+from typing import Any
 
 # Code comes first: a dollar in it opens no formula.
 _PARTS = re.compile(
@@ -81,7 +82,7 @@ def _drawn(tex: str) -> tuple[str, float] | None:
     from matplotlib.mathtext import math_to_image
 
     file = io.BytesIO()
-    look = {
+    look: Any = {
         "mathtext.fontset": "cm",
         "svg.fonttype": "path",
         "svg.hashsalt": "cstlib",

@@ -16,6 +16,7 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from cstlib import claims, files, verdicts
 from cstlib.errors import CstlibError
@@ -94,7 +95,7 @@ def effort(have: dict[str, dict]) -> str:
 def judged(have: dict[str, dict] | None = None) -> list[Verdict]:
     """Every claim of the paper on the recorded runs of the miniature."""
     have = recorded() if have is None else have
-    runs = {
+    runs: dict[str, Any] = {
         "data": MINI.data,
         "backbone": MINI.backbone,
         "folds": range(MINI.n_folds),
@@ -136,8 +137,18 @@ def filled(text: str) -> str:
         pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
         if not pattern.search(text):
             raise CstlibError(f"The marker {end} stands before {start}: swap them.")
-        block = f"{start}\n{make()}\n{end}"
-        text = pattern.sub(lambda _, block=block: block, text)
+        before, after = pattern.split(text, maxsplit=1)
+        text = f"{before}{start}\n{make()}\n{end}{after}"
+    return text
+
+
+def _with_markers(file: Path) -> str:
+    text = file.read_text(encoding="utf-8")
+    if not any(f"<!-- {name} -->" in text for name in BLOCKS):
+        raise CstlibError(
+            f"{file.name} has no markers: put <!-- main-results --> and "
+            "<!-- /main-results --> where the table belongs."
+        )
     return text
 
 
@@ -153,13 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n\n".join(f"{name}:\n{make()}" for name, make in BLOCKS.items()))
         return 0
     try:
-        text = args.file.read_text(encoding="utf-8")
-        if not any(f"<!-- {name} -->" in text for name in BLOCKS):
-            raise CstlibError(
-                f"{args.file.name} has no markers: put <!-- main-results --> and "
-                "<!-- /main-results --> where the table belongs."
-            )
-        files.write_text(args.file, filled(text))
+        files.write_text(args.file, filled(_with_markers(args.file)))
     except OSError as error:
         print(f"cstlib: Cannot read {args.file.name}: check --file.", file=sys.stderr)
         raise SystemExit(2) from error

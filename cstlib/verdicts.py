@@ -115,16 +115,16 @@ def judge(
     Args:
         have: records by name. data, backbone, folds, seeds, common: which runs count.
     """
-    effects = []
+    effects: list[float] = []
     for seed in seeds:
         for fold in folds:
             found = [
                 have.get(_name(term, data, fold, seed, backbone=backbone, **common))
                 for term in claim.terms
             ]
-            if None not in found:
-                effects.append(_effect(claim, found))
-    effects = [effect for effect in effects if effect is not None]
+            there = [record for record in found if record is not None]
+            effect = _effect(claim, there) if len(there) == len(found) else None
+            effects += [] if effect is None else [effect]
     value = mean(effects) if effects else None
     spread = stdev(effects) if len(effects) > 1 else None
     error = None if spread is None else spread / sqrt(len(effects))

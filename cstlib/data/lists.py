@@ -176,7 +176,11 @@ def read_labels(path: Path) -> dict[str, frozenset[int]]:
 
 
 def check_task(task: str, way: int = 1) -> None:
-    """Raise CstlibError unless ``task`` is "fs-cs" or "fs-s", with one way in FS-S."""
+    """See to it that ``task`` is "fs-cs" or "fs-s", with one way in FS-S.
+
+    Raises:
+        CstlibError: it is not.
+    """
     if task not in TASKS:
         raise CstlibError(
             f"There is no task {task!r}: choose one of {', '.join(TASKS)}."

@@ -10,7 +10,7 @@ are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -288,7 +288,7 @@ def _verdict_legend() -> list[Line2D]:
     ]
 
 
-def _tidy(axis: Axes, along: str) -> None:
+def _tidy(axis: Axes, along: Literal["x", "y"]) -> None:
     axis.grid(axis=along, color="#e5e5e5", linewidth=0.8)
     axis.set_axisbelow(True)
     axis.tick_params(labelsize=8)
