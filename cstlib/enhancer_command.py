@@ -128,7 +128,7 @@ def _measured(args: argparse.Namespace, world, name: str, folds: list[int]) -> d
         },
         "device": records.describe_device(features.device),
         "versions": records.versions(),
-        "duration_s": round(time.monotonic() - began, 1),
+        "duration_s": None if done.resumed else round(time.monotonic() - began, 1),
         "choices": choices,
         "final": after,
     }
@@ -152,6 +152,7 @@ class Progress:
             "seed": seed,
         }
         self.kept: dict[str, list[dict[str, Any]]] = {}
+        self.resumed = False
         try:
             before = json.loads(self.path.read_text(encoding="utf-8"))
             if before["head"] == self.head:
@@ -165,6 +166,8 @@ class Progress:
         if key not in self.kept:
             self.kept[key] = list(self._said(key, measure(*where, [fold], self.seed)))
             files.write_json(self.path, {"head": self.head, "kept": self.kept})
+        else:
+            self.resumed = True
         return self.kept[key]
 
     def _said(self, key: str, rows: Iterator[dict[str, Any]]):
