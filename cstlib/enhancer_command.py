@@ -48,6 +48,12 @@ def add_parser(subparsers) -> None:
     add = parser.add_argument
     add("--data", help="world: mini, pascal, coco, or a path (mini)")
     add("--folds", type=int, nargs="+", help="folds of held-out classes (all)")
+    add(
+        "--decide-folds",
+        type=int,
+        nargs="+",
+        help="folds to decide on, where fewer must do (those of --folds)",
+    )
     add("--seed", type=int, default=0, help="of the enhancers' weights and order (0)")
     add("--show", action="store_true", help="measure nothing, print what is recorded")
     add("--page", type=Path, help="also put the tables into this page of the docs")
@@ -101,13 +107,14 @@ def _read(path: Path) -> str:
 
 
 def _measured(args: argparse.Namespace, world, name: str, folds: list[int]) -> dict:
-    for fold in folds:
+    deciding = folds if args.decide_folds is None else args.decide_folds
+    for fold in {*folds, *deciding}:
         world.dataset(fold, "trn")  # a fold that does not exist is said at once
     features = open_features(world, world.backbone, pick_device(args.device))
     began = time.monotonic()
     done = Progress(name, world, features, args.seed)
     choices, after = [], []
-    for fold in folds:
+    for fold in deciding:
         choices += done.rows("choices", fold, decide, world, features)
     for fold in folds:
         after += done.rows("final", fold, final, world, features)
@@ -119,6 +126,7 @@ def _measured(args: argparse.Namespace, world, name: str, folds: list[int]) -> d
         "folds": folds,
         "settings": {**asdict(EnhancerSettings()), "cut": CUT},
         "decided": {
+            "folds": deciding,
             "on": "classes of the next fold, left out of training too, and classes "
             "that were trained on; training images without a mask to learn from",
             "share": DECIDED_AT,

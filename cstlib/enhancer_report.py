@@ -77,9 +77,18 @@ def plain_line(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def choices_markdown(record: Mapping[str, Any]) -> str:
-    """All questions as one Markdown table, IoU in per cent, the choice in bold."""
+    """All questions as one Markdown table, IoU in per cent, the choice in bold.
+
+    A line above it says which folds the means are over.
+    """
     before = plain_line(record)
+    folds = sorted({row["fold"] for row in record["choices"]})
+    which = " and ".join(
+        filter(None, [", ".join(map(str, folds[:-1])), str(folds[-1])])
+    )
     lines = [
+        f"Decided on {'folds' if len(folds) > 1 else 'fold'} {which}.",
+        "",
         "| open | alternative | new classes | seen classes | mean | at cut | stands |",
         "|---|---|---|---|---|---|---|",
         "| | plain pseudo-mask | "

@@ -301,6 +301,10 @@ def test_the_command_records_and_shows(world, quick, tmp_path, capsys):
     del quick[:]
     assert main(["enhancer-choices", "--folds", "1", "2"]) == 0
     assert quick == [("choices", 2), ("final", 2)]
+    assert main(["enhancer-choices", "--folds", "0", "1", "--decide-folds", "3"]) == 0
+    assert quick[2:] == [("choices", 3)]
+    assert recorded(name)["decided"]["folds"] == [3]
+    assert "Decided on fold 3." in capsys.readouterr().out
     del quick[:]
     assert main(["enhancer-choices", "--folds", "1", "--seed", "1"]) == 0
     assert quick == [("choices", 1), ("final", 1)]
@@ -310,6 +314,7 @@ def test_a_wrong_fold_or_page_is_said_before_anything_is_measured(
     world, quick, tmp_path, capsys
 ):
     assert main(["enhancer-choices", "--folds", "7"]) == 2
+    assert main(["enhancer-choices", "--decide-folds", "7"]) == 2
     other = tmp_path / "other.md"
     other.write_text("nothing", encoding="utf-8")
     assert main(["enhancer-choices", "--page", str(other)]) == 2
@@ -339,3 +344,12 @@ def test_the_defaults_are_what_was_decided_and_what_the_page_says(kept):
     assert f"Cut: {CUT}" in page
     for words in ("{steps} steps of {batch_size} pairs", "Adam with {learning_rate}"):
         assert words.format(**settings) in page
+
+
+def test_what_is_left_out_of_the_loss_survives_a_higher_cut(kept):
+    def lost(name):
+        rows = [row["new"] for row in kept["choices"] if row["name"] == name]
+        first, last = CUTS.index(0.2), CUTS.index(0.5)
+        return sum(row[first] - row[last] for row in rows) / len(rows)
+
+    assert lost("background") > lost("left out of the loss") + 0.05
