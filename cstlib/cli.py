@@ -19,6 +19,10 @@ COMMANDS = {
     "pretrain": ("cstlib.pretrain_command", "pre-train the miniature's backbone"),
     "train": ("cstlib.train_command", "train a learner on cached features"),
     "evaluate": ("cstlib.evaluate_command", "measure a checkpoint by the protocol"),
+    "enhancer-choices": (
+        "cstlib.enhancer_command",
+        "decide the mask enhancer's open choices by experiment",
+    ),
     "reproduce": ("cstlib.reproduce_command", "run what is missing of a table"),
     "paper": ("cstlib.paper_command", "print a table of the paper, with its notes"),
     "predict": ("cstlib.predict_command", "classify and segment your own pictures"),

@@ -21,7 +21,8 @@ from cstlib.baselines import input_channels, make_learner
 from cstlib.checkpoints import load_learner_weights
 from cstlib.config import TrainConfig
 from cstlib.data.voc import VocDataset
-from cstlib.enhancer import fit_enhancer, masked_subset, new_enhancer, self_pairs
+from cstlib.enhancer import trained_enhancer
+from cstlib.enhancer_pairs import masked_subset
 from cstlib.errors import CstlibError
 from cstlib.evaluation import (
     evaluate,
@@ -288,10 +289,7 @@ def few_masks(config: TrainConfig, train_set: VocDataset, features: Features):
     names = masked_subset(train_set, config.mask_fraction)
     if config.mask_source != "enhanced":
         return FewMasks(tuple(names))
-    enhancer = new_enhancer(features.heads, config.seed).to(features.device)
-    pairs = self_pairs(train_set, features, names)
-    for _ in fit_enhancer(enhancer, pairs, seed=config.seed):
-        pass
+    enhancer = trained_enhancer(train_set, features, names, config.seed)
     return FewMasks(tuple(names), enhancer)
 
 

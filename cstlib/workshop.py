@@ -99,11 +99,11 @@ def _training(supervision: str) -> Callable[[Room], bool]:
 def _enhancer(room: Room) -> bool:
     import math
 
-    from cstlib import enhancer
+    from cstlib import enhancer, enhancer_pairs
 
     train_set = room.world.dataset(0, "trn")
-    names = enhancer.masked_subset(train_set, 0.01)
-    pairs = enhancer.self_pairs(train_set, room.features, names)
+    names = enhancer_pairs.masked_subset(train_set, 0.01)
+    pairs = enhancer_pairs.training_pairs(train_set, room.features, names)
     one = enhancer.new_enhancer(room.features.heads).to(room.features.device)
     return all(map(math.isfinite, enhancer.fit_enhancer(one, pairs, steps=2)))
 

@@ -49,6 +49,20 @@ def _names(random: RandomState):
         yield [f"img_{i:05d}" for i in random.permutation(9000)[:count]], fraction
 
 
+def _training_pair(ids, c, known, attended):
+    claimed = torch.zeros_like(attended)
+    for k in known:
+        claimed |= ids == k
+    return ids == c, claimed | ~attended
+
+
+def _true_ids(random: RandomState):
+    for side, c, known in ((8, 2, [1, 2, 4]), (6, 5, [5, 6])):
+        ids = random.choice([0, 0, 1, 2, 3, 4, 5, 6, 255], size=(side, side))
+        attended = (ids > 0) ^ (random.rand(side, side) < 0.3)
+        yield torch.from_numpy(ids), c, known, torch.from_numpy(attended)
+
+
 def _parameters(heads, width):
     return (9 * heads + 1) * width + (9 * width + 1) * width + 9 * width + 1
 
@@ -114,6 +128,32 @@ EXERCISES = [
             ),
         },
         praise="Names know nothing of content, so this is as good as a random draw.",
+    ),
+    Exercise(
+        name="training-pair",
+        task="return two bool maps: the mask of class c, and the pixels that the loss "
+        "counts (all but those that are attended and belong to no known class).",
+        reference=_training_pair,
+        inputs=_true_ids,
+        mistakes={
+            "every pixel counts: so objects of held-out classes are taught to be "
+            "background": lambda i, c, k, a: (i == c, torch.ones_like(a)),
+            "nothing that is attended counts, not even class c: what is left to learn "
+            "from is background": lambda i, c, k, a: (i == c, ~a),
+            "objects of other known classes must count: there a mask says that it is "
+            "not class c": lambda i, c, k, a: (i == c, (i == c) | ~a),
+            "your mask shows all known classes; this pair is about class c alone": (
+                lambda i, c, k, a: (
+                    torch.isin(i, torch.tensor(k)),
+                    torch.isin(i, torch.tensor(k)) | ~a,
+                )
+            ),
+            "you left out the objects of unknown classes by their true ids, which a "
+            "training run does not know; it knows where the image is attended": (
+                lambda i, c, k, a: (i == c, torch.isin(i, torch.tensor([0, *k])))
+            ),
+        },
+        praise="What nobody has claimed is not taught, in either direction.",
     ),
     Exercise(
         name="enhancer-parameters",

@@ -176,12 +176,15 @@ def curves(
 
 
 def against_fraction(
-    series: Mapping[str, Mapping[float, float]], controls: Mapping[str, float]
+    series: Mapping[str, Mapping[float, float]],
+    controls: Mapping[str, float],
+    label: str = "IoU (%)",
 ) -> Figure:
     """IoU of masks against the fraction of training masks seen, controls dashed.
 
     Args:
         series: name -> {fraction: IoU}. controls: name -> IoU; all between 0 and 1.
+        label: of the upright axis.
     """
     fig, axes = figure(1, 1, 4.4, 2.6)
     axis = axes[0, 0]
@@ -199,7 +202,7 @@ def against_fraction(
     top = max([*controls.values(), *(v for p in series.values() for v in p.values())])
     axis.set_ylim(0, min(100, max(40, 140 * top)))
     axis.set_xlabel("training images with masks (%)", fontsize=8)
-    axis.set_ylabel("IoU (%)", fontsize=8)
+    axis.set_ylabel(label, fontsize=8)
     axis.tick_params(labelsize=8)
     axis.legend(fontsize=8, frameon=False, ncols=3, loc="upper left")
     return fig
