@@ -121,11 +121,11 @@ def fit_enhancer(
         shape = (settings.batch_size,)
         rows = torch.randint(len(pairs.names), shape, generator=generator)
         rows = rows.to(pairs.maps.device)
-        batch = pairs.maps[rows], pairs.masks[rows], pairs.counted[rows]
+        maps, masks = pairs.maps[rows], pairs.masks[rows]
+        counted = pairs.counted[rows]
         if settings.turns:
             way = int(torch.randint(8, (), generator=generator))
-            batch = [turned(part, way) for part in batch]
-        maps, masks, counted = batch
+            maps, masks, counted = (turned(x, way) for x in (maps, masks, counted))
         loss = enhancer_loss(
             enhancer(finer(maps, settings.finer)), masks, counted, settings.dice
         )

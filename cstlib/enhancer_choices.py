@@ -237,7 +237,7 @@ def measured(
     factor = replace(EnhancerSettings(), **variant.settings).finer
     found = {}
     for key, judges in (("new", trial.new), ("seen", trial.seen)):
-        size = tuple(judges.truth.shape[1:])
+        size = (judges.truth.shape[1], judges.truth.shape[2])
         maps = finer(judges.maps, factor)
         chance = probabilities(enhancer, maps, size)
         found[key] = [pooled_iou(chance > cut, judges.truth) for cut in CUTS]
@@ -248,7 +248,7 @@ def plain(trial: Trial, features: Features) -> dict[str, float]:
     """The same for the plain pseudo-masks at the backbone's own threshold."""
     found = {}
     for key, judges in (("new", trial.new), ("seen", trial.seen)):
-        size = tuple(judges.truth.shape[1:])
+        size = (judges.truth.shape[1], judges.truth.shape[2])
         masks = plain_masks(judges.maps, size, features.threshold)
         found[key] = pooled_iou(masks, judges.truth)
     return found
@@ -273,7 +273,7 @@ def decide(
             key = repr((sorted(variant.settings.items()), variant.held_out))
             if key not in known:
                 known[key] = measured(trial, features, variant, seed)
-            row = {"question": variant.question, "name": variant.name}
+            row: dict[str, Any] = {"question": variant.question, "name": variant.name}
             row["chosen"] = not variant.settings and not variant.held_out
             row["allowed"] = not variant.held_out
             yield {"fold": fold, **row, **known[key]}
@@ -289,7 +289,7 @@ def final(
     for fold in folds:
         train_set, held_out = world.dataset(fold, "trn"), world.dataset(fold, "val")
         rows = self_pairs(held_out, features, held_out.names)
-        size = tuple(rows.masks.shape[1:])
+        size = (rows.masks.shape[1], rows.masks.shape[2])
         before = plain_masks(rows.maps, size, features.threshold)
         for share in SHARES:
             names = masked_subset(train_set, share)

@@ -72,7 +72,11 @@ def masked_subset(dataset: VocDataset, fraction: float) -> list[str]:
 
 
 def first_names(names: list[str], fraction: float) -> list[str]:
-    """The first ``fraction`` of any names in their order; errors of `masked_subset`."""
+    """The first ``fraction`` of any names in their order, at least one of them.
+
+    Raises:
+        CstlibError: the fraction is not between 0 and 1.
+    """
     if not 0 <= fraction <= 1:
         raise CstlibError(
             f"A fraction of {fraction} of the images is not possible: give one between "
@@ -166,7 +170,7 @@ def head_maps(image_tokens: Tokens, support_tokens: Tokens) -> Tensor:
 
 def plain_masks(maps: Tensor, size: tuple[int, int], threshold: float) -> Tensor:
     """Equations (10) and (11) on maps that are already there: B x H x W bool."""
-    mean = mean_map(maps.flatten(2), tuple(maps.shape[2:]))
+    mean = mean_map(maps.flatten(2), (maps.shape[2], maps.shape[3]))
     return binarise(upsample(mean, size), threshold)
 
 
@@ -182,7 +186,8 @@ Row = tuple[str, str, int]  # who is asked, by whom, for which class (0: all obj
 def _rows(
     dataset: VocDataset, names: list[str], known: list[int], kind: str, target: str
 ) -> list[Row]:
-    wanted, of_class = set(names), {}
+    wanted = set(names)
+    of_class: dict[int, list[str]] = {}
     entries = sorted((n, c) for n, c in dataset.entries if n in wanted and c in known)
     for name, c in entries:
         of_class.setdefault(c, []).append(name)
