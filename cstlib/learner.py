@@ -69,6 +69,10 @@ class Learner(nn.Module):
         """
         return correlate(query_tokens, support_tokens, heads=self.heads or None)
 
+    def compare_once(self, query_tokens: Tokens, support_tokens: Tokens) -> Any:
+        """As `compare`, where `forward` sees it once and no gradient is wanted."""
+        return self.compare(query_tokens, support_tokens)
+
     def losses(
         self,
         class_logits: Tensor,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cstlib.backbone_specs import BACKBONES
 from cstlib.data.class_names import COCO_CLASSES, PASCAL_CLASSES
 from cstlib.data.layout import read_layout
 from cstlib.data.lists import N_CLASSES, N_FOLDS, fold_table
@@ -73,6 +74,20 @@ def load_world(name: str | None = None) -> World:
         f"There is no world {name!r}: choose one of {', '.join(WORLDS)}, or the path "
         f"of your own data (argument or environment variable {VARIABLE})."
     )
+
+
+def with_backbone(world: World, backbone: str) -> World:
+    """The same data for another backbone, at the size that this one looks at.
+
+    Raises:
+        CstlibError: there is no such backbone.
+    """
+    if backbone not in BACKBONES:
+        raise CstlibError(
+            f"There is no backbone {backbone!r}: choose one of {', '.join(BACKBONES)}."
+        )
+    size = BACKBONES[backbone].image_size
+    return replace(world, backbone=backbone, image_size=size)
 
 
 def _benchmark(name: str) -> World:
