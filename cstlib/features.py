@@ -170,7 +170,8 @@ class FeatureStore(Features):
     Args:
         world: whose lists say which images are needed.
         backbone: a name, or the loaded module.
-        layers: keep the layers' tokens; without them (60 MB) only `attention` works.
+        layers: keep the layers' tokens; without them (60 MB) only `attention` works,
+            and random weights by name come at the world's image size (`at_size`).
 
     Raises:
         CstlibError: an image cannot be read, or the disk is full or not writable.
@@ -184,7 +185,7 @@ class FeatureStore(Features):
         progress: bool = True,
         layers: bool = True,
     ) -> None:
-        backbone = _backbone_for(world, backbone)
+        backbone = _backbone_for(world, backbone, stand_in=not layers)
         image_of = listed_images(world)
         super().__init__(backbone, lambda name: image_of[name](name), device)
         names = sorted(image_of)
@@ -318,11 +319,12 @@ def open_features(
     fill 280 GB, and reading them would take longer than computing them.
 
     Args:
-        backbone: a name or a module; controls by name come at the world's image size.
+        backbone: a name or a module. Without layers, as a control that only attends,
+            random weights by name come at the world's image size (`at_size`).
         precision: of the backbone where it runs live; a store is always made in fp32.
         layers: as for `FeatureStore`.
     """
-    backbone = _backbone_for(world, backbone)
+    backbone = _backbone_for(world, backbone, stand_in=not layers)
     image_of = listed_images(world)
     live = Features(backbone, lambda name: image_of[name](name), device, precision)
     kept = live.row_shapes if layers else live.row_shapes[live.layers :]
@@ -331,12 +333,12 @@ def open_features(
     return FeatureStore(world, backbone, device, progress, layers)
 
 
-def _backbone_for(world: World, backbone: str | Backbone) -> Backbone:
-    """The backbone, by its name too; a control by name, as `at_size` finds it."""
+def _backbone_for(world: World, backbone: str | Backbone, stand_in: bool) -> Backbone:
+    """The backbone, by its name too; with ``stand_in`` as `at_size` finds it."""
     if isinstance(backbone, str):
-        known = backbone in BACKBONES
-        name = at_size(backbone, world.image_size) if known else backbone
-        backbone = load_backbone(name)
+        if stand_in and backbone in BACKBONES:
+            backbone = at_size(backbone, world.image_size)
+        backbone = load_backbone(backbone)
     if backbone.image_size != world.image_size:
         raise CstlibError(
             f"Backbone {backbone.name} looks at images of {backbone.image_size} "
