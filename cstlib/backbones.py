@@ -246,6 +246,8 @@ def build_network(spec: BackboneSpec) -> nn.Module:
     So no weight can be left at random by mistake, and nobody's random stream moves.
     """
     size: dict[str, Any] = {} if spec.convolutional else {"img_size": spec.image_size}
+    if spec.width:
+        size["embed_dim"] = spec.width
     with torch.device("meta"):
         if not spec.architecture:
             return mini_vit()

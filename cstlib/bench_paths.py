@@ -132,6 +132,13 @@ class MadeWorld(World):
         return cast(VocDataset, MadeDataset(self.image_size))
 
 
+class AllTokens(RecentTokens):
+    """Remembers every image: what a run has in memory that has seen them all."""
+
+    def forget_full(self) -> None:
+        """Never."""
+
+
 class OurPath:
     """The package's own training step and prediction, on live or cached features."""
 
@@ -145,7 +152,7 @@ class OurPath:
             make_backbone(setting), image, self.device, setting.precision
         )
         if setting.path == "cached":
-            self.features.recent = RecentTokens(
+            self.features.recent = AllTokens(
                 self.features._compute, at_once=1, full=10**6, small=10**15
             )
         config = TrainConfig(

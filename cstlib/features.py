@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cstlib.backbone_specs import BACKBONES, at_size
 from cstlib.backbones import Backbone, Tokens, load_backbone
 from cstlib.data.layout import read_layout
 from cstlib.errors import CstlibError
@@ -133,6 +134,17 @@ class Features:
         """The last block's queries and keys alone: all that pseudo-masks need."""
         return self.recent.attention(names)
 
+    def expect(self, supports: list[str]) -> None:
+        """Say before all else that these images are supports, and nothing more.
+
+        Of an image that is first met otherwise, all layers stay in memory for a while.
+        """
+        self.recent.expect(supports)
+
+    def forget_full(self) -> None:
+        """The queries at hand are done with: their memory may be used for others."""
+        self.recent.forget_full()
+
     def _compute(self, names: list[str]) -> Tokens:
         return self._run(torch.stack([self._image(name) for name in names]))
 
@@ -158,7 +170,8 @@ class FeatureStore(Features):
     Args:
         world: whose lists say which images are needed.
         backbone: a name, or the loaded module.
-        layers: keep the layers' tokens; without them (60 MB) only `attention` works.
+        layers: keep the layers' tokens; without them (60 MB) only `attention` works,
+            and random weights by name come at the world's image size (`at_size`).
 
     Raises:
         CstlibError: an image cannot be read, or the disk is full or not writable.
@@ -172,9 +185,7 @@ class FeatureStore(Features):
         progress: bool = True,
         layers: bool = True,
     ) -> None:
-        if isinstance(backbone, str):
-            backbone = load_backbone(backbone)
-        _check_size(world, backbone)
+        backbone = _backbone_for(world, backbone, stand_in=not layers)
         image_of = listed_images(world)
         super().__init__(backbone, lambda name: image_of[name](name), device)
         names = sorted(image_of)
@@ -212,6 +223,9 @@ class FeatureStore(Features):
 
     def support_tokens(self, names: list[str]) -> Tokens:
         return self.tokens(names)
+
+    def expect(self, supports: list[str]) -> None:
+        """Nothing to prepare."""
 
     def attention(self, names: list[str]) -> Tokens:
         attn_q, attn_k = self._gather(names, self._kept)
@@ -297,6 +311,7 @@ def open_features(
     device: str | torch.device | None = None,
     progress: bool = True,
     precision: str = "fp32",
+    layers: bool = True,
 ) -> Features:
     """A `FeatureStore` where its file stays small enough, else live `Features`.
 
@@ -304,24 +319,32 @@ def open_features(
     fill 280 GB, and reading them would take longer than computing them.
 
     Args:
+        backbone: a name or a module. Without layers, as a control that only attends,
+            random weights by name come at the world's image size (`at_size`).
         precision: of the backbone where it runs live; a store is always made in fp32.
+        layers: as for `FeatureStore`.
     """
-    if isinstance(backbone, str):
-        backbone = load_backbone(backbone)
-    _check_size(world, backbone)
+    backbone = _backbone_for(world, backbone, stand_in=not layers)
     image_of = listed_images(world)
     live = Features(backbone, lambda name: image_of[name](name), device, precision)
-    if 2 * _numbers(live.row_shapes) * len(image_of) > MOST_BYTES:
+    kept = live.row_shapes if layers else live.row_shapes[live.layers :]
+    if 2 * _numbers(kept) * len(image_of) > MOST_BYTES:
         return live
-    return FeatureStore(world, backbone, device, progress)
+    return FeatureStore(world, backbone, device, progress, layers)
 
 
-def _check_size(world: World, backbone: Backbone) -> None:
+def _backbone_for(world: World, backbone: str | Backbone, stand_in: bool) -> Backbone:
+    """The backbone, by its name too; with ``stand_in`` as `at_size` finds it."""
+    if isinstance(backbone, str):
+        if stand_in and backbone in BACKBONES:
+            backbone = at_size(backbone, world.image_size)
+        backbone = load_backbone(backbone)
     if backbone.image_size != world.image_size:
         raise CstlibError(
             f"Backbone {backbone.name} looks at images of {backbone.image_size} "
             f"pixels, {world.name} has {world.image_size}: choose another backbone."
         )
+    return backbone
 
 
 def _numbers(shapes: Iterable[tuple[int, ...]]) -> int:

@@ -148,12 +148,15 @@ class Run:
         size = pairs_at_once(self.features)
         for start in range(0, len(plans), size):
             part = plans[start : start + size]
+            supports = [plan.supports[0][0] for plan in part]
+            if self.learner.pooled_supports:
+                self.features.expect(supports)
             target = self.supervision.target_masks(part)
             logits = forward_pairs(
                 self.learner,
                 self.features,
                 [plan.query for plan in part],
-                [plan.supports[0][0] for plan in part],
+                supports,
                 self.supervision.support_masks(part),
                 self.config.precision,
             )
@@ -161,6 +164,7 @@ class Run:
                 *logits, presence[start : start + size], target, lam
             )
             scaled = torch.stack(loss) * len(part) / len(plans)
+            self.features.forget_full()  # the backward pass wants the memory
             scaled[0].backward()
             losses.append(scaled.detach())
             class_logits.append(logits[0].detach())

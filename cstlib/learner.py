@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cstlib.backbones import Tokens
 from cstlib.correlation import SUPPORT_GRID, correlate
+from cstlib.correlation_rows import Correlation
 from cstlib.errors import CstlibError
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class Learner(nn.Module):
         """
         return correlate(query_tokens, support_tokens, heads=self.heads or None)
 
+    def compare_once(self, query_tokens: Tokens, support_tokens: Tokens) -> Any:
+        """As `compare`, where `forward` sees it once and no gradient is wanted."""
+        return self.compare(query_tokens, support_tokens)
+
     def losses(
         self,
         class_logits: Tensor,
@@ -98,7 +103,7 @@ class Learner(nn.Module):
 
     def checked_grid(
         self,
-        correlation: Tensor,
+        correlation: Correlation,
         support_mask: Tensor | None,
         query_grid: tuple[int, int] | None,
     ) -> tuple[int, int]:
@@ -160,5 +165,5 @@ def upsample_pairs(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return full.unflatten(0, maps.shape[:2])
 
 
-def _shape(tensor: Tensor) -> str:
+def _shape(tensor: Any) -> str:
     return " x ".join(map(str, tensor.shape))

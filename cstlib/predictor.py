@@ -190,7 +190,7 @@ class Predictor:
         class_probs, maps = [], []
         for start in range(0, len(self._masks), at_once):
             chunk = slice(start, start + at_once)
-            correlation = self.learner.compare(query, self._tokens[chunk])
+            correlation = self.learner.compare_once(query, self._tokens[chunk])
             with torch.autocast(
                 self.device.type, torch.bfloat16, enabled=self.precision == "bf16"
             ):

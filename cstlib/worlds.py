@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cstlib.backbone_specs import BACKBONES
 from cstlib.data.class_names import COCO_CLASSES, PASCAL_CLASSES
 from cstlib.data.layout import read_layout
 from cstlib.data.lists import N_CLASSES, N_FOLDS, fold_table
@@ -97,6 +98,20 @@ def name_in_files(data: str) -> str:
         path = path.parent
     stem = re.sub(r"[^A-Za-z0-9._]+", "_", path.name.removesuffix(".json"))
     return f"{stem.strip('._') or 'own'}-{digest}"
+
+
+def with_backbone(world: World, backbone: str) -> World:
+    """The same data for another backbone, at the size that this one looks at.
+
+    Raises:
+        CstlibError: there is no such backbone.
+    """
+    if backbone not in BACKBONES:
+        raise CstlibError(
+            f"There is no backbone {backbone!r}: choose one of {', '.join(BACKBONES)}."
+        )
+    size = BACKBONES[backbone].image_size
+    return replace(world, backbone=backbone, image_size=size)
 
 
 def _benchmark(name: str) -> World:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from cstlib.baselines.mask_only import strongest
+from cstlib.correlation_rows import Correlation
 from cstlib.cst import CST, Prediction, combine
 from cstlib.learner import upsample_pairs
 
@@ -25,13 +28,13 @@ class CoupledCST(CST):
 
     def forward(
         self,
-        correlation: Tensor,
+        correlation: Correlation,
         support_mask: Tensor | None = None,
         query_grid: tuple[int, int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As CST; the class logits are those of the most foreground pixel."""
         h, w = self.checked_grid(correlation, support_mask, query_grid)
-        x = correlation
+        x: Any = correlation
         for layer in self.layers:
             x = layer(x, support_mask)
         x = self.projection(x)[..., 1]  # B x 128 x Q: the patches' token alone
