@@ -86,6 +86,7 @@ def test_curves_draw_controls_dashed():
     figure = plots.curves(
         {
             "ours": {1: metrics(0.8, 0.4), 5: metrics(0.3, 0.35)},
+            "not recorded": {},
             "coin": {1: metrics(0.5, 0.1)},
         },
         "ways N",

@@ -147,7 +147,8 @@ def curves(
     """ER and mIoU against ways, shots or a fraction: one line a series.
 
     Args:
-        series: name -> {x: metrics with ``exact_ratio`` and ``miou``}.
+        series: name -> {x: metrics with ``exact_ratio`` and ``miou``}; one that is
+            empty is left out, and the colours of the others stay.
         controls: names of the series that are drawn dashed and grey.
     """
     controls = set(controls)
@@ -155,6 +156,8 @@ def curves(
     for axis, (key, label) in zip(axes[0], FIGURES):
         ticks: set[float] = set()
         for number, (name, points) in enumerate(series.items()):
+            if not points:
+                continue
             xs = sorted(points)
             ticks |= set(xs)
             axis.plot(
