@@ -157,7 +157,7 @@ def token_maps(
     fig, axes = figure(len(images), 5, 1.6, 1.84)
     heads = ("classification\nmap", "segmentation\nmap")
     for i, (query, support) in enumerate(images):
-        given = tint(support, np.asarray(support_masks[i]).astype(int))
+        given = tint(support, np.asarray(support_masks[i]).astype(int), MASK)
         axes[i, 0].imshow(given)
         bare(axes[i, 0], "support,\nits mask" if i == 0 else "", SUPPORT)
         axes[i, 0].set_ylabel(titles[i], fontsize=8)
