@@ -31,14 +31,25 @@ class RecordedTest:
     """The mean over recorded runs of one setting, of one test; figures are fractions.
 
     ``runs``: how many, over folds and seeds. ``episodes``: trained by each.
-    ``miou_spread``: the standard deviation of mIoU over the runs, 0 for one.
+    ``miou_spread``: the standard deviation of mIoU over the runs, None for one.
     """
 
     exact_ratio: float
     miou: float
-    miou_spread: float
+    miou_spread: float | None
     runs: int
     episodes: int
+
+    def __str__(self) -> str:
+        """A line in per cent, to be printed below others."""
+        plural = " " if self.runs == 1 else "s"
+        line = (
+            f"{self.runs:2} run{plural} of {self.episodes:,} episodes   "
+            f"ER {100 * self.exact_ratio:4.1f}   mIoU {100 * self.miou:4.1f}"
+        )
+        if self.miou_spread is None:
+            return line
+        return f"{line} ± {100 * self.miou_spread:.1f}"
 
 
 def recorded_tests(
@@ -79,7 +90,7 @@ def recorded_tests(
         test: RecordedTest(
             mean(one["exact_ratio"] for one in scores),
             mean(one["miou"] for one in scores),
-            stdev(one["miou"] for one in scores) if len(scores) > 1 else 0.0,
+            stdev(one["miou"] for one in scores) if len(scores) > 1 else None,
             len(scores),
             usual,
         )

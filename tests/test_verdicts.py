@@ -75,7 +75,7 @@ def test_tests_of_one_setting_are_averaged_over_folds():
     assert list(found) == [(1, 1), (2, 1)]
     assert found[1, 1].miou == pytest.approx(0.5)
     assert found[1, 1].miou_spread == pytest.approx(0.02**0.5)
-    assert (found[1, 1].runs, found[2, 1].runs, found[2, 1].miou_spread) == (2, 1, 0)
+    assert (found[1, 1].runs, found[2, 1].runs, found[2, 1].miou_spread) == (2, 1, None)
 
 
 @pytest.mark.parametrize(
@@ -92,6 +92,15 @@ def test_tests_of_one_setting_are_averaged_over_folds():
 )
 def test_other_settings_and_controls_do_not_count(other):
     assert recorded_tests(PIXEL, [record(0.4, **other)]) == {}
+
+
+def test_a_test_is_a_line_and_one_run_has_no_spread():
+    one, two = (
+        recorded_tests(PIXEL, records)[1, 1]
+        for records in ([record(0.4)], [record(0.4), record(0.6, fold=1)])
+    )
+    assert str(one) == " 1 run  of 6,000 episodes   ER 80.0   mIoU 40.0"
+    assert str(two) == " 2 runs of 6,000 episodes   ER 80.0   mIoU 50.0 ± 14.1"
 
 
 def test_the_usual_length_counts_and_of_equals_the_longest():
