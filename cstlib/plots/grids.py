@@ -20,7 +20,7 @@ from cstlib.plots.style import (
     picture,
     tint,
 )
-from cstlib.verdicts import judge
+from cstlib.right_or_wrong import judge
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def live_episode(
     Args:
         episode: a `cstlib.data.episode.Episode` with masks.
         prediction: the `cstlib.cst.Prediction` of it. Its title bears the IoU of the
-            label maps (`cstlib.verdicts`); each class's first support, the
+            label maps (`cstlib.right_or_wrong`); each class's first support, the
             probability that the class is present, with a tick where that bit is right.
         names: class id -> name.
         support_masks: N x K x S x S bool that the learner is given; by default the

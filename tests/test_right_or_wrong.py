@@ -9,7 +9,7 @@ import torch
 
 from cstlib.config import TrainConfig
 from cstlib.recorded import recorded_tests
-from cstlib.verdicts import Verdict, judge, right_and_wrong
+from cstlib.right_or_wrong import Verdict, judge, right_and_wrong
 
 PRESENT, ABSENT = torch.tensor([True, False]), torch.tensor([False, False])
 
