@@ -39,6 +39,42 @@ def _logits_and_labels(random: RandomState):
         yield logits.float(), torch.from_numpy(random.rand(batch) < 0.5)
 
 
+def _weak_loss(class_logits, mask_logits, pseudo_masks, presence, lam):
+    size = pseudo_masks.shape[1:]
+    up = F.interpolate(
+        mask_logits.double(), size, mode="bilinear", align_corners=True
+    ).log_softmax(1)
+    total = 0.0
+    for n, present in enumerate(presence.tolist()):
+        clf = -class_logits[n].double().log_softmax(0)[int(present)]
+        on = pseudo_masks[n] & present
+        seg = -torch.where(on, up[n, 1], up[n, 0]).mean()
+        total += float(lam * clf + seg)
+    return total / len(presence)
+
+
+def _weak_batches(random: RandomState):
+    for batch, grid, side in ((3, 4, 12), (6, 5, 15)):
+        clf = torch.from_numpy(2 * random.standard_normal((batch, 2))).float()
+        maps = 2 * random.standard_normal((batch, 2, grid, grid))
+        masks = torch.from_numpy(random.rand(batch, side, side) < 0.4)
+        presence = torch.from_numpy(random.rand(batch) < 0.5)
+        presence[0], presence[1] = True, False
+        yield clf, torch.from_numpy(maps).float(), masks, presence, 0.1
+
+
+def _pixels(mask_logits, targets, corners=True):
+    up = F.interpolate(
+        mask_logits, targets.shape[1:], mode="bilinear", align_corners=corners
+    )
+    return F.cross_entropy(up, targets.long())
+
+
+def _small(masks, logits):
+    """Masks at the logits' size, by nearest neighbour: what one should not do."""
+    return F.interpolate(masks[:, None].float(), logits.shape[2:])[:, 0] > 0
+
+
 def _masked_subset(names, fraction):
     count = math.floor(fraction * len(names) + 0.5)
     return sorted(names)[: max(1, count)]
@@ -106,6 +142,46 @@ EXERCISES = [
             ),
         },
         praise="Nothing in this loss says where the class is: hence the x rows.",
+    ),
+    Exercise(
+        name="weak-loss",
+        task="return the batch's loss (7): lam times the cross-entropy of class_logits "
+        "(B x 2) against presence, plus that of every pixel against the emptied "
+        "pseudo-masks.",
+        reference=_weak_loss,
+        inputs=_weak_batches,
+        mistakes={
+            "the targets of absent classes must be empty before they are compared": (
+                lambda c, m, t, p, lam: (
+                    lam * F.cross_entropy(c, p.long()) + _pixels(m, t)
+                )
+            ),
+            "lambda is missing: it weighs the classification loss": (
+                lambda c, m, t, p, lam: (
+                    F.cross_entropy(c, p.long()) + _pixels(m, t & p[:, None, None])
+                )
+            ),
+            "lambda weighs the classification loss, not the segmentation loss": (
+                lambda c, m, t, p, lam: (
+                    F.cross_entropy(c, p.long())
+                    + lam * _pixels(m, t & p[:, None, None])
+                )
+            ),
+            "you shrank the masks to the logits' size; bring the logits up to the "
+            "masks' size": (
+                lambda c, m, t, p, lam: (
+                    lam * F.cross_entropy(c, p.long())
+                    + _pixels(m, _small(t & p[:, None, None], m))
+                )
+            ),
+            "the resize is right but for its corners: align_corners=True": (
+                lambda c, m, t, p, lam: (
+                    lam * F.cross_entropy(c, p.long())
+                    + _pixels(m, t & p[:, None, None], corners=False)
+                )
+            ),
+        },
+        praise="That is all that image-level training minimises.",
     ),
     Exercise(
         name="masked-subset",

@@ -12,7 +12,7 @@ from cstlib.plots.correlation import (
     show_map,
     show_patch,
 )
-from cstlib.plots.grids import Panel, panels, prediction_grid
+from cstlib.plots.grids import Panel, live_episode, panels, prediction_grid
 from cstlib.plots.images import (
     episode,
     folds,
@@ -27,6 +27,7 @@ from cstlib.plots.learner import (
     mask_on_its_way,
     parameter_bars,
     token_map_rows,
+    token_maps,
 )
 from cstlib.plots.maps import (
     attention,
@@ -81,6 +82,7 @@ __all__ = [
     "gallery",
     "iou_by_hand",
     "layer_separation",
+    "live_episode",
     "live_pretraining",
     "loss_curves",
     "mask_on_its_way",
@@ -103,6 +105,7 @@ __all__ = [
     "threshold_sweep",
     "threshold_view",
     "token_map_rows",
+    "token_maps",
     "training_progress",
     "validation_curves",
 ]
