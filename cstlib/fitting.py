@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cstlib import distributed
 from cstlib.baselines import input_channels, make_learner
 from cstlib.checkpoints import load_learner_weights
 from cstlib.config import TrainConfig
@@ -120,6 +121,8 @@ class Run:
             torch.manual_seed(config.seed)
             channels = input_channels(config.learner, self.features, config.heads)
             learner = make_learner(config.learner, channels, config.heads)
+        # The same numbers on every machine, also where their random numbers differ.
+        learner.load_state_dict(distributed.from_first(learner.state_dict))
         self.learner = learner.to(self.features.device)
         self.optimizer = torch.optim.Adam(
             self.learner.parameters(), lr=config.learning_rate
@@ -131,19 +134,19 @@ class Run:
     def step(self, plans: list) -> TrainStep:
         """One optimiser step on a batch of 1-way 1-shot plans.
 
-        The batch goes through the learner in parts that fit the device. Group norm
-        looks at one episode at a time, so the summed gradients are the whole batch's.
-        Masks and tokens of a part are asked for together, so that no image needs to go
-        through the backbone twice.
+        The processes of `torchrun` share the batch out, and each share goes through
+        the learner in parts that fit the device. Group norm looks at one episode at a
+        time, so the summed gradients are the whole batch's. Masks and tokens of a part
+        are asked for together, so that no image needs to go through the backbone twice.
         """
-        presence = self.supervision.presence(plans)[:, 0]
-        targets: list[Tensor] | None = []
         self.learner.train()
         self.optimizer.zero_grad(set_to_none=True)
-        losses, class_logits, mask_logits = [], [], []
-        size = pairs_at_once(self.features)
-        for start in range(0, len(plans), size):
-            part = plans[start : start + size]
+        losses = torch.zeros(3, device=self.features.device)
+        seen, masked = Meter(self.train_set.classes), True
+        mine, size = distributed.share(plans), pairs_at_once(self.features)
+        for start in range(0, len(mine), size):
+            part = mine[start : start + size]
+            presence = self.supervision.presence(part)[:, 0]
             target = self.supervision.target_masks(part)
             logits = forward_pairs(
                 self.learner,
@@ -153,31 +156,39 @@ class Run:
                 self.supervision.support_masks(part),
                 self.config.precision,
             )
-            loss = self.learner.losses(
-                *logits, presence[start : start + size], target, self.config.lam
-            )
+            loss = self.learner.losses(*logits, presence, target, self.config.lam)
             loss = torch.stack(loss) * len(part) / len(plans)
             loss[0].backward()
-            losses.append(loss.detach())
-            class_logits.append(logits[0].detach())
-            mask_logits.append(logits[1].detach())
-            targets = None if target is None else [*targets, target]
+            losses += loss.detach()
+            masked = target is not None
+            _update_meter(seen, part, *logits, presence, target)
+        self._add_up(losses)
         self.optimizer.step()
         self.position += len(plans)
-        targets = None if targets is None else torch.cat(targets)
-        self._update_meter(
-            plans, torch.cat(class_logits), torch.cat(mask_logits), presence, targets
-        )
+        sums = seen.sums()
+        distributed.add_up(sums)
+        self.meter.forget(KEEP)
+        self.meter.add(sums)
         running = self.meter.metrics()
-        whole, clf, seg = torch.stack(losses).sum(0).tolist()
+        whole, clf, seg = losses.tolist()
         return TrainStep(
             episode=self.position,
             loss=whole,
             clf=clf,
             seg=seg,
             er=running.exact_ratio,
-            miou=math.nan if targets is None else running.miou,
+            miou=running.miou if masked else math.nan,
         )
+
+    def _add_up(self, losses: Tensor) -> None:
+        """Losses and gradients of the whole batch, on every process."""
+        if distributed.size() == 1:
+            return
+        parameters = list(self.learner.parameters())
+        for parameter in parameters:
+            if parameter.grad is None:  # a process without a share has no gradients
+                parameter.grad = torch.zeros_like(parameter)
+        distributed.add_up(losses, *(parameter.grad for parameter in parameters))
 
     def validate(self) -> Metrics:
         """Measure on the first held-out episodes, and keep the weights if they win."""
@@ -197,29 +208,6 @@ class Run:
     def _wins(self, new: Metrics, old: Metrics) -> bool:
         figure = {"miou": "miou", "er": "exact_ratio"}.get(self.config.select_by)
         return figure is None or getattr(new, figure) > getattr(old, figure)
-
-    @torch.no_grad()
-    def _update_meter(self, plans, class_logits, mask_logits, presence, targets):
-        """Running ER and mIoU of the training batches themselves."""
-        if targets is None:
-            shape = (len(plans), 1, 1)
-            labels = truths = torch.zeros(shape, dtype=torch.uint8)
-        else:
-            full = F.interpolate(
-                mask_logits, targets.shape[1:], mode="bilinear", align_corners=True
-            )
-            labels = (full[:, 1] > full[:, 0]).cpu()
-            truths = targets.cpu()
-        present = (class_logits[:, 1] > class_logits[:, 0]).cpu()
-        self.meter.forget(KEEP)
-        for i, plan in enumerate(plans):
-            self.meter.update(
-                labels[i],
-                present[i : i + 1],
-                truths[i],
-                presence[i : i + 1],
-                plan.support_classes,
-            )
 
     def state_dict(self) -> dict[str, Any]:
         """All that the run's future depends on: tensors and plain values."""
@@ -277,6 +265,8 @@ def fit(run: Run) -> Iterator[TrainStep]:
 def few_masks(config: TrainConfig, train_set: VocDataset, features: Features):
     """What mixed supervision may see; the enhancer is trained here, in seconds.
 
+    Of several processes the first trains it for all.
+
     Returns:
         A `FewMasks`, empty for every other supervision.
     """
@@ -286,10 +276,38 @@ def few_masks(config: TrainConfig, train_set: VocDataset, features: Features):
     if config.mask_source != "enhanced":
         return FewMasks(tuple(names))
     enhancer = new_enhancer(features.heads, config.seed).to(features.device)
-    pairs = self_pairs(train_set, features, names)
-    for _ in fit_enhancer(enhancer, pairs, seed=config.seed):
-        pass
-    return FewMasks(tuple(names), enhancer)
+
+    def trained() -> dict[str, Tensor]:
+        pairs = self_pairs(train_set, features, names)
+        for _ in fit_enhancer(enhancer, pairs, seed=config.seed):
+            pass
+        return {name: weights.cpu() for name, weights in enhancer.state_dict().items()}
+
+    enhancer.load_state_dict(distributed.from_first(trained))
+    return FewMasks(tuple(names), enhancer.eval())
+
+
+@torch.no_grad()
+def _update_meter(meter, plans, class_logits, mask_logits, presence, targets) -> None:
+    """Count what the learner said of a training batch, for the running ER and mIoU."""
+    if targets is None:
+        shape = (len(plans), 1, 1)
+        labels = truths = torch.zeros(shape, dtype=torch.uint8)
+    else:
+        full = F.interpolate(
+            mask_logits, targets.shape[1:], mode="bilinear", align_corners=True
+        )
+        labels = (full[:, 1] > full[:, 0]).cpu()
+        truths = targets.cpu()
+    present = (class_logits[:, 1] > class_logits[:, 0]).cpu()
+    for i, plan in enumerate(plans):
+        meter.update(
+            labels[i],
+            present[i : i + 1],
+            truths[i],
+            presence[i : i + 1],
+            plan.support_classes,
+        )
 
 
 def _check_pairs(dataset: VocDataset) -> None:

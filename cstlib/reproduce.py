@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from cstlib import records
+from cstlib import distributed, records
 from cstlib.baselines import load_learner
 from cstlib.baselines.controls import all_foreground, pseudo_mask_prediction
 from cstlib.config import TrainConfig
@@ -112,31 +112,36 @@ def run_job(job: Job, world: World, device: str | torch.device | None = None) ->
 
     A training run that was cut off goes on where it stopped.
     """
-    wanted = job.missing(set(recorded()))
+    wanted = distributed.from_first(lambda: job.missing(set(recorded())))
     if not wanted:
         return
-    features = open_features(world, job.config.backbone, device)
+    backbone, precision = job.config.backbone, job.config.precision
+    features = open_features(world, backbone, device, precision=precision)
     if job.row.control:
         for test in wanted:
             _record(job, test, _control(job, world, features, test), features)
         return
     out = data_home() / "runs" / job.run
-    if (1, 1) in wanted or not (out / "best.pt").is_file():
+    begun, trained = distributed.from_first(
+        lambda: [(out / name).is_file() for name in ("last.pt", "best.pt")]
+    )
+    if (1, 1) in wanted or not trained:
         record = train(
             job.config,
             out,
-            resume=(out / "last.pt").is_file(),
+            resume=begun,
             world=world,
             features=features,
             test_episodes=job.test_episodes,
             command=records.command_line("train", job.config.options()),
         )
-        records.write_record(record)
+        if distributed.is_first():
+            records.write_record(record)
     more = [test for test in wanted if test != (1, 1)]
     if not more:
         return
     run = Run(job.config, world, features)
-    saved = load_learner(out / "best.pt").learner
+    saved = distributed.from_first(lambda: load_learner(out / "best.pt").learner)
     run.learner.load_state_dict(saved.state_dict())
     for way, shot in more:
         found = evaluate_both(
@@ -169,6 +174,8 @@ def _control(
 def _record(
     job: Job, test: Measure, metrics: dict[str, Metrics], features: Features
 ) -> None:
+    if not distributed.is_first():
+        return
     way, shot = test
     config = job.config
     again = [job.table.number, "--data", config.data, "--folds", f"{config.fold}"]
@@ -185,6 +192,7 @@ def _record(
             "shot": shot,
             "test_episodes": job.test_episodes,
             "device": records.describe_device(features.device),
+            "processes": distributed.size(),
             "versions": records.versions(),
             "metrics": {void: found.as_dict() for void, found in metrics.items()},
         }

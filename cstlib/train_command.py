@@ -6,14 +6,17 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from cstlib import records
+import torch
+
+from cstlib import distributed, records
 from cstlib.baselines import LEARNERS
 from cstlib.checkpoints import load_checkpoint
 from cstlib.config import SELECTORS, TrainConfig
 from cstlib.errors import CstlibError
 from cstlib.evaluation import PRECISIONS
-from cstlib.features import pick_device
+from cstlib.features import add_cache_option
 from cstlib.paths import data_home
 from cstlib.supervision import KINDS, SOURCES
 from cstlib.training import run_name, train
@@ -105,26 +108,30 @@ def add_parser(subparsers) -> None:
         help="keep the record in data/results too, where notebooks list it",
     )
     add("--device", default=None, help="cpu, cuda, ... (a GPU if there is one)")
+    add_cache_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train as asked, print the figures, and keep the record beside the checkpoints."""
+    with distributed.joined(args.device) as device:
+        return _run(args, device)
+
+
+def _run(args: argparse.Namespace, device: torch.device) -> int:
     given = {k: v for k, v in vars(args).items() if k in TrainConfig.field_names()}
     if args.test_episodes < 0:
         raise CstlibError(
             f"A test of {args.test_episodes} episodes is not possible: give 1 or more, "
             "or 0 for no test."
         )
-    device = pick_device(args.device)
-    if args.resume and args.out and (args.out / "last.pt").is_file():
-        # What is not said again stays as it was.
-        before = load_checkpoint(args.out / "last.pt")["config"]
+    # What is not said again stays as it was.
+    if before := distributed.from_first(lambda: _before(args)):
         if given.get("supervision", before["supervision"]) != before["supervision"]:
             del before["mask_source"]
         given = {**before, **given}
     config = TrainConfig.from_dict(given)
-    world = load_world(config.data)
+    world = distributed.first_before_others(lambda: load_world(config.data))
     config = replace(config, backbone=config.backbone or world.backbone)
     out = args.out or data_home() / "runs" / run_name(config)
     try:
@@ -147,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
             )
         raise
     # Only when asked: stored notebooks and the README list what lies there.
-    if args.record:
+    if args.record and distributed.is_first():
         records.write_record(record)
     chosen = record["selection"]
     print(
@@ -158,3 +165,10 @@ def run(args: argparse.Namespace) -> int:
         print(records.metrics_table(record["metrics"], world.class_names))
     print(f"Folder: {out}")
     return 0
+
+
+def _before(args: argparse.Namespace) -> dict[str, Any] | None:
+    """The configuration of the run that is to be resumed, if its folder is named."""
+    if args.resume and args.out and (args.out / "last.pt").is_file():
+        return load_checkpoint(args.out / "last.pt")["config"]
+    return None
