@@ -49,8 +49,8 @@ def open_features(
 
     In this order, whichever fits first: a `FeatureStore` of all tokens; a `PooledStore`
     of pooled supports and keys; one of pooled supports alone; live `Features`. ViT-S/8
-    at 400 x 400 pixels makes 23 MB, 3.3 MB and 1.3 MB an image in the first three: for
-    the 12,000 of Pascal 280, 39 and 16 GB.
+    at 400 x 400 pixels makes 25 MB, 3.3 MB and 1.3 MB an image in the first three: for
+    the 12,000 of Pascal 300, 39 and 16 GB.
 
     Args:
         progress: show the making of the table, or say what is kept.

@@ -13,7 +13,7 @@ import torch
 from cstlib import distributed, records
 from cstlib.baselines import LEARNERS
 from cstlib.checkpoints import load_checkpoint
-from cstlib.config import SELECTORS, TrainConfig
+from cstlib.config import BENCHMARKS, MINIATURE, SELECTORS, TrainConfig
 from cstlib.errors import CstlibError
 from cstlib.evaluation import PRECISIONS
 from cstlib.features import add_cache_option
@@ -66,7 +66,7 @@ def add_parser(subparsers) -> None:
         type=int,
         help="heads of the correlations: 1 is the single-head ablation (the backbone's)",
     )
-    add("--episodes", type=int, help=f"training episodes in all ({d.episodes})")
+    add("--episodes", type=int, help=f"training episodes in all ({_lengths(0)})")
     add("--seed", type=int, help=f"of weights and order ({d.seed})")
     add("--batch-size", type=int, help=f"episodes in a batch ({d.batch_size})")
     add("--lr", dest="learning_rate", type=float, help=f"Adam ({d.learning_rate})")
@@ -75,12 +75,12 @@ def add_parser(subparsers) -> None:
     add(
         "--validate-every",
         type=int,
-        help=f"episodes between validations ({d.validate_every})",
+        help=f"episodes between validations ({_lengths(1)})",
     )
     add(
         "--validation-episodes",
         type=int,
-        help=f"episodes of a validation ({d.validation_episodes})",
+        help=f"episodes of a validation ({_lengths(2)})",
     )
     add(
         "--select-by",
@@ -165,6 +165,12 @@ def _run(args: argparse.Namespace, device: torch.device) -> int:
         print(records.metrics_table(record["metrics"], world.class_names))
     print(f"Folder: {out}")
     return 0
+
+
+def _lengths(which: int) -> str:
+    """What a length is where it is not given, in words."""
+    others = (f"{data} {own[which]}" for data, own in BENCHMARKS.items())
+    return f"{MINIATURE[which]}; {', '.join(others)}"
 
 
 def _before(args: argparse.Namespace) -> dict[str, Any] | None:

@@ -108,7 +108,7 @@ def everything() -> None:
     with small_files():
         command("full", *TRAIN, "--out", TOP / "full")
     command("again", *TRAIN, "--out", TOP / "two")
-    command("alone", "predict", "--support", TOP, "--query", TOP)
+    command("alone", "predict", "--support", TOP, "--query", TOP, "--out", TOP / "no")
     tables()
 
 
