@@ -76,6 +76,17 @@ def add_up(*tensors: Tensor) -> None:
         tensor.data.copy_(part.view_as(tensor))
 
 
+def add_up_gradients(module: torch.nn.Module, *more: Tensor) -> None:
+    """As `add_up`, for a module's gradients and whatever goes with them."""
+    if not _together():
+        return
+    parameters = list(module.parameters())
+    for parameter in parameters:
+        if parameter.grad is None:  # a process without a share has no gradients
+            parameter.grad = torch.zeros_like(parameter)
+    add_up(*more, *(parameter.grad for parameter in parameters))
+
+
 def any_true(flag: bool) -> bool:
     """Whether the flag is set on any process."""
     return _agree(YES if flag else GO) == YES if _together() else flag

@@ -105,8 +105,9 @@ class Run:
         self.held_out = self.world.dataset(config.fold, "val")
         protocol_plans(self.held_out, 1, 1, config.validation_episodes)
         _check_pairs(self.train_set)
-        self.features = features or open_features(
-            self.world, config.backbone, device, progress, config.precision
+        opened = (self.world, config.backbone, device, progress, config.precision)
+        self.features = features or distributed.first_before_others(
+            lambda: open_features(*opened)
         )
         few = few_masks(config, self.train_set, self.features)
         self.enhancer = few.enhancer
@@ -162,7 +163,7 @@ class Run:
             losses += loss.detach()
             masked = target is not None
             _update_meter(seen, part, *logits, presence, target)
-        self._add_up(losses)
+        distributed.add_up_gradients(self.learner, losses)
         self.optimizer.step()
         self.position += len(plans)
         sums = seen.sums()
@@ -179,16 +180,6 @@ class Run:
             er=running.exact_ratio,
             miou=running.miou if masked else math.nan,
         )
-
-    def _add_up(self, losses: Tensor) -> None:
-        """Losses and gradients of the whole batch, on every process."""
-        if distributed.size() == 1:
-            return
-        parameters = list(self.learner.parameters())
-        for parameter in parameters:
-            if parameter.grad is None:  # a process without a share has no gradients
-                parameter.grad = torch.zeros_like(parameter)
-        distributed.add_up(losses, *(parameter.grad for parameter in parameters))
 
     def validate(self) -> Metrics:
         """Measure on the first held-out episodes, and keep the weights if they win."""

@@ -116,7 +116,9 @@ def run_job(job: Job, world: World, device: str | torch.device | None = None) ->
     if not wanted:
         return
     backbone, precision = job.config.backbone, job.config.precision
-    features = open_features(world, backbone, device, precision=precision)
+    features = distributed.first_before_others(
+        lambda: open_features(world, backbone, device, precision=precision)
+    )
     if job.row.control:
         for test in wanted:
             _record(job, test, _control(job, world, features, test), features)

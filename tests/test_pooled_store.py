@@ -15,6 +15,7 @@ from PIL import Image
 
 from cstlib import pooled_store
 from cstlib.bench_paths import Setting, make_backbone
+from cstlib.cli import build_parser
 from cstlib.config import TrainConfig
 from cstlib.correlation import pool_tokens
 from cstlib.errors import CstlibError
@@ -187,6 +188,8 @@ def test_the_budget_decides_what_is_kept(world, backbone, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert "--cache-gb" in said and "pooled supports and keys are kept in" in said
     assert cache_budget() == 8e9
+    build_parser("train").parse_args(["train", "--cache-gb", "0.5"])
+    assert cache_budget() == 5e8
     for wrong in ("much", "-1", "nan"):
         monkeypatch.setenv("CSTLIB_CACHE_GB", wrong)
         with pytest.raises(CstlibError, match="CSTLIB_CACHE_GB") as error:
