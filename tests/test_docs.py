@@ -10,8 +10,10 @@ import shlex
 from pathlib import Path
 
 import pytest
+from made import is_one_sentence
 from torch.distributed.run import parse_args
 
+from cstlib import full_runs
 from cstlib.backbones import BACKBONES
 from cstlib.bench_paths import Setting, make_backbone
 from cstlib.cli import SHARED, build_parser
@@ -165,7 +167,7 @@ def test_hours_and_sizes_on_the_page_are_computed_from_the_record():
         assert f"<!-- {mark} -->\n\n{text}\n\n<!-- end -->" in FULL_RUNS
 
 
-def test_hours_are_episodes_times_seconds():
+def test_hours_are_episodes_times_seconds(tmp_path, capsys):
     speed = Speed(train=0.5, test=0.25)
     assert speed.hours(7200, 0) == 1
     assert speed.hours(0, 36) == pytest.approx(36 * 1000 * 0.25 / 3600)
@@ -182,6 +184,11 @@ def test_hours_are_episodes_times_seconds():
     assert [speed.train for speed in found.values()] == [1, 0.75, 0.5]
     with pytest.raises(CstlibError, match="bench"):
         speeds({"rows": rows[:3]}, "fp32")
+    for wrong in ("[]", "nonsense"):
+        (tmp_path / "wrong.json").write_text(wrong)
+        assert full_runs.main([str(tmp_path / "wrong.json")]) == 2
+        said = capsys.readouterr().err.removeprefix("cstlib: ").strip()
+        assert is_one_sentence(said) and "bench --json" in said
 
 
 def test_an_images_size_is_that_of_its_rows():
