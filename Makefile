@@ -1,6 +1,7 @@
 # make lab        set up, then open the notebooks in JupyterLab
 # make test       set up, then run all tests and compare all notebooks
 # make notebooks  set up, then run all notebooks and store their outputs
+# make worlds     set up, then run all notebooks on a small made Pascal-5i (minutes)
 # make check      say what this machine has and what is missing
 # make clean      delete .venv and everything that is computed anew
 #
@@ -15,7 +16,7 @@ LAB_ARGS ?=
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python3.10 \
 	python3.14 python)
 
-.PHONY: lab test notebooks check ready setup clean
+.PHONY: lab test notebooks worlds check ready setup clean
 
 lab: ready
 	@set --; \
@@ -33,6 +34,10 @@ test: ready
 
 notebooks: ready
 	@$(PY) -m cstlib notebooks
+
+# What the tests leave out for its length.
+worlds: setup
+	@$(PY) -m pytest tests -m slow
 
 check: setup
 	@$(PY) -m cstlib check

@@ -33,6 +33,7 @@ class BackboneSpec:
         sha256: of that very file; empty where its makers publish none that we know.
         licence: of the weights, by its SPDX name.
         convolutional: a ResNet, whose maps differ, instead of a ViT.
+        width: C of a token, where it is not the architecture's own.
     """
 
     source: str
@@ -45,6 +46,7 @@ class BackboneSpec:
     sha256: str = ""
     licence: str = "MIT"
     convolutional: bool = False
+    width: int = 0
 
 
 def _at_400(source: str, architecture: str, megabytes: float, **others) -> BackboneSpec:
@@ -59,6 +61,11 @@ BACKBONES: dict[str, BackboneSpec] = {
     "dino-mini": BackboneSpec("package"),
     "supervised-mini": BackboneSpec("package"),
     "random-mini": BackboneSpec("seed"),
+    # ViT-S/8 with random weights: what "random-mini" is to the miniature.
+    "random-vits8": BackboneSpec("seed", "vit_small_patch8_224.dino", 400),
+    # The same on small pictures and with thin tokens: to try things out at its shapes
+    # (72 channels, a grid that is resized for the support) in a hundredth of its time.
+    "random-thin": BackboneSpec("seed", "vit_small_patch8_224.dino", 112, width=96),
     "dino-vits8": _at_400(
         "hub",
         "vit_small_patch8_224.dino",
@@ -106,3 +113,19 @@ BACKBONES: dict[str, BackboneSpec] = {
         convolutional=True,
     ),
 }
+
+
+def at_size(name: str, image_size: int) -> str:
+    """The backbone to take for ``name`` where images have another size than its own.
+
+    Random weights are a control, and any will do: those of the size wanted stand in.
+    Others stand for themselves.
+    """
+    if BACKBONES[name].source != "seed" or BACKBONES[name].image_size == image_size:
+        return name
+    fitting = (
+        other
+        for other, spec in BACKBONES.items()
+        if (spec.source, spec.image_size) == ("seed", image_size)
+    )
+    return next(fitting, name)

@@ -11,6 +11,7 @@ import os
 import socket
 from http.client import HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlsplit
 
@@ -103,6 +104,7 @@ def read_vit_weights(path: str | Path) -> dict[str, Tensor]:
             "(SHA-256 differs): get it anew."
         )
     try:
+        content: Any
         if path.suffix == ".safetensors":
             content = load_file(path)
         else:
@@ -152,7 +154,11 @@ def local_weights(name: str) -> Path | None:
 
 
 def weights_notes(path: Path) -> dict:
-    """The JSON beside a weights file: its SHA-256, threshold and history."""
+    """The JSON beside a weights file: its SHA-256, threshold and history.
+
+    Raises:
+        CstlibError: it is there and no JSON.
+    """
     notes = path.with_suffix(".json")
     if not notes.is_file():
         return {}
@@ -172,7 +178,7 @@ def fetched_weights(name: str, spec: BackboneSpec) -> Path:
     Raises:
         CstlibError: no network, or what arrived is another file.
     """
-    hub_id = timm.get_pretrained_cfg(spec.architecture).hf_hub_id
+    hub_id = getattr(timm.get_pretrained_cfg(spec.architecture), "hf_hub_id", "")
     place = f"{data_home() / 'weights' / name}.pth"
     source = f"https://huggingface.co/{hub_id}" if spec.source == "hub" else spec.source
     by_hand = (
@@ -204,7 +210,7 @@ def _from_hub(hub_id: str, expected: str) -> Path:
 def _from_address(address: str, expected: str, place: Path) -> Path:
     with replacing(place) as temporary:
         try:
-            _look_up(urlsplit(address).hostname)
+            _look_up(urlsplit(address).hostname or address)
             torch.hub.download_url_to_file(address, str(temporary))
             read_vit_weights(temporary)  # a cut connection leaves half a file
         except (URLError, HTTPException, ConnectionError, TimeoutError) as error:
@@ -245,7 +251,8 @@ def load_vit_weights(network: nn.Module, state: dict[str, Tensor], origin: str) 
     wanted = network.state_dict()
     embedding = state.get("pos_embed")
     if "pos_embed" in wanted and embedding is not None and embedding.ndim == 3:
-        grid = tuple(network.patch_embed.grid_size)
+        patches: Any = network.patch_embed
+        grid = tuple(patches.grid_size)
         state = {**state, "pos_embed": interpolate_position_embedding(embedding, grid)}
     counters = {name: torch.tensor(0) for name in wanted if name.endswith(COUNTER)}
     state = {**state, **counters}

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
 import timm
 import torch
 import torch.nn.functional as F
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.resnet import ResNet
+from timm.models.vision_transformer import Attention, VisionTransformer
 from torch import Tensor, nn
 
 from cstlib.backbone_specs import BACKBONES, BackboneSpec
@@ -65,6 +67,7 @@ class Tokens:
 
     @property
     def batch_size(self) -> int:
+        """B, the number of images."""
         return self.attn_k.shape[0]
 
     def __getitem__(self, index: int | slice | list[int] | Tensor) -> Tokens:
@@ -112,6 +115,9 @@ class Backbone(nn.Module):
         output_threshold: likewise, for masks from the output tokens (Table 6).
     """
 
+    mean: Tensor  # 1 x 3 x 1 x 1, as std
+    std: Tensor
+
     def __init__(
         self,
         name: str,
@@ -146,11 +152,12 @@ class Backbone(nn.Module):
         """
         self._check(images)
         qkv: list[Tensor] = []
-        hook = self.vit.blocks[-1].attn.qkv.register_forward_hook(
+        attention = cast(Attention, self.vit.blocks[-1].get_submodule("attn"))
+        hook = attention.qkv.register_forward_hook(
             lambda module, inputs, output: qkv.append(output)
         )
         try:
-            layers = self.vit.forward_intermediates(
+            found = self.vit.forward_intermediates(
                 (images - self.mean) / self.std,
                 indices=len(self.vit.blocks),
                 return_prefix_tokens=True,
@@ -160,7 +167,7 @@ class Backbone(nn.Module):
             )
         finally:
             hook.remove()
-        attention = self.vit.blocks[-1].attn
+        layers = cast("list[tuple[Tensor, Tensor]]", found)
         heads = attention.num_heads
         q, k, _ = qkv[0].unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
         q, k = attention.q_norm(q), attention.k_norm(k)  # DINO's own has none
@@ -211,8 +218,9 @@ def mini_vit(multi_size: bool = False, drop_path: float = 0.0) -> VisionTransfor
         drop_path_rate=drop_path,
     )
     for block in vit.blocks:
-        block.attn.q_norm = UnitScale()
-        block.attn.k_norm = UnitScale()
+        attention = block.get_submodule("attn")
+        attention.q_norm = UnitScale()
+        attention.k_norm = UnitScale()
     return vit
 
 
@@ -228,6 +236,7 @@ class UnitScale(nn.Module):
     """
 
     def forward(self, vectors: Tensor) -> Tensor:
+        """Vectors along the last axis, of any shape before it."""
         return F.rms_norm(vectors, vectors.shape[-1:], eps=1e-6) * 0.5**0.5
 
 
@@ -236,7 +245,9 @@ def build_network(spec: BackboneSpec) -> nn.Module:
 
     So no weight can be left at random by mistake, and nobody's random stream moves.
     """
-    size = {} if spec.convolutional else {"img_size": spec.image_size}
+    size: dict[str, Any] = {} if spec.convolutional else {"img_size": spec.image_size}
+    if spec.width:
+        size["embed_dim"] = spec.width
     with torch.device("meta"):
         if not spec.architecture:
             return mini_vit()
@@ -273,8 +284,9 @@ def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
     if spec.convolutional:
         from cstlib.resnet_backbone import ResNetBackbone
 
-        return ResNetBackbone(name, network, spec, threshold)
-    return Backbone(name, network, spec, threshold, notes.get("output_threshold"))
+        return ResNetBackbone(name, cast(ResNet, network), spec, threshold)
+    vit = cast(VisionTransformer, network)
+    return Backbone(name, vit, spec, threshold, notes.get("output_threshold"))
 
 
 def _weights_file(name: str, spec: BackboneSpec) -> Path:

@@ -65,7 +65,11 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Measure, print tables, and write the figures if a file is named."""
+    """Measure, print tables, and write the figures if a file is named.
+
+    Raises:
+        CstlibError: a number is not possible, or the file cannot be written.
+    """
     numbers = [args.batch, args.rounds, args.width, args.depth, args.heads]
     numbers += [args.image_size, *args.ways, *args.shots, *args.batches, *args.sizes]
     if min(numbers) < 1 or max(args.ways, default=1) > 5:
@@ -95,7 +99,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     )
     device = pick_device(args.device)
     rates = {precision: flops(precision, device) for precision in PRECISIONS}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for change in [{}, *([] if args.no_growth else _growth(args))]:
         rows += _rows(replace(base, **change), args, rates, memory=not args.no_memory)
     return {
@@ -110,7 +114,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def _growth(args: argparse.Namespace) -> Iterator[dict[str, int]]:
+def _growth(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """What to change in the setting, one thing at a time."""
     for field, values in (
         ("way", args.ways),

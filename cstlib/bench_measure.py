@@ -37,10 +37,12 @@ class Timing:
 
     @property
     def median(self) -> float:
+        """Seconds of the middle round."""
         return statistics.median(self.seconds)
 
     @property
     def speedup(self) -> float | None:
+        """The middle ratio: how many times as fast as the naive path; None for it."""
         return statistics.median(self.ratios) if self.ratios else None
 
 
@@ -152,7 +154,7 @@ def _proc(field: str) -> int | None:
     status = Path("/proc/self/status")
     if not status.is_file():
         return None
-    for line in status.read_text().splitlines():
+    for line in status.read_text(encoding="utf-8").splitlines():
         if line.startswith(f"{field}:"):
             return 1024 * int(line.split()[1])
     return None

@@ -10,6 +10,7 @@ import zlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,8 +21,9 @@ from cstlib.backbone_specs import BackboneSpec
 from cstlib.backbone_weights import load_vit_weights, random_weights
 from cstlib.backbones import Backbone
 from cstlib.config import TrainConfig
-from cstlib.cst import Prediction, combine, cst_loss
+from cstlib.cst import CST, Prediction, combine, cst_loss
 from cstlib.data.episode import EpisodePlan
+from cstlib.data.voc import VocDataset
 from cstlib.errors import CstlibError
 from cstlib.evaluation import predict
 from cstlib.features import Features, pick_device
@@ -103,9 +105,11 @@ class MadeDataset:
         self._images = torch.rand(shape, generator=torch.Generator().manual_seed(0))
 
     def image(self, name: str) -> Tensor:
+        """3 x S x S in [0, 1], the same for the same name."""
         return self._images[zlib.crc32(name.encode()) % IMAGES]
 
     def plan(self, index: int, way: int = 1, shot: int = 1) -> EpisodePlan:
+        """An episode whose images no other episode names."""
         supports = tuple(
             tuple(f"support {index} {n} {k}" for k in range(shot)) for n in range(way)
         )
@@ -113,17 +117,26 @@ class MadeDataset:
         return EpisodePlan(index, f"query {index}", 1, classes, supports)
 
     def presence(self, plan: EpisodePlan) -> Tensor:
+        """N bool: every other class is there."""
         return torch.tensor([(plan.index + n) % 2 == 0 for n in range(plan.way)])
 
     def original_size(self, name: str) -> tuple[int, int]:
+        """(H, W): images are made at the size they are looked at."""
         return self.image_size, self.image_size
 
 
 class MadeWorld(World):
     """A world of one `MadeDataset`."""
 
-    def dataset(self, fold: int, split: str) -> MadeDataset:
-        return MadeDataset(self.image_size)
+    def dataset(self, fold: int, split: str, task: str = "fs-cs") -> VocDataset:
+        return cast(VocDataset, MadeDataset(self.image_size))
+
+
+class AllTokens(RecentTokens):
+    """Remembers every image: what a run has in memory that has seen them all."""
+
+    def forget_full(self) -> None:
+        """Never."""
 
 
 class OurPath:
@@ -139,7 +152,7 @@ class OurPath:
             make_backbone(setting), image, self.device, setting.precision
         )
         if setting.path == "cached":
-            self.features.recent = RecentTokens(
+            self.features.recent = AllTokens(
                 self.features._compute, at_once=1, full=10**6, small=10**15
             )
         config = TrainConfig(
@@ -188,6 +201,7 @@ class NaivePath(OurPath):
 
     def __init__(self, setting: Setting) -> None:
         super().__init__(setting)
+        self.learner = cast(CST, self.run.learner)
         self.net = self.features.backbone
         self.size = (setting.image_size,) * 2
 
@@ -202,10 +216,12 @@ class NaivePath(OurPath):
         mask = plain_pseudo_mask(support, support, self.size, self.net.threshold)
         run.optimizer.zero_grad(set_to_none=True)
         logits = plain_learner(
-            run.learner, plain_correlation(query, support), mask, query.grid
+            self.learner, plain_correlation(query, support), mask, query.grid
         )
         target = target & present[:, None, None]
-        loss, _, _ = cst_loss(*logits, present, target, run.config.lam)
+        lam = run.config.lam
+        assert lam is not None  # set by the configuration itself
+        loss, _, _ = cst_loss(*logits, present, target, lam)
         loss.backward()
         run.optimizer.step()
         return float(loss.detach())
@@ -219,7 +235,7 @@ class NaivePath(OurPath):
             mask = plain_pseudo_mask(support, support, self.size, self.net.threshold)
             correlation = plain_correlation(query, support)
             class_logits, maps = plain_learner(
-                self.run.learner, correlation, mask, query.grid
+                self.learner, correlation, mask, query.grid
             )
             full = F.interpolate(maps, self.size, mode="bilinear", align_corners=True)
             class_prob.append(class_logits.softmax(1)[:, 1])

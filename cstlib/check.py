@@ -17,16 +17,12 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
+from cstlib.backbone_specs import BACKBONES, BackboneSpec
 from cstlib.errors import CstlibError
 from cstlib.paths import WEIGHTS, data_home
 
 INSTALL = "run `pip install -r requirements.txt` in the course's folder"
 SHOWN = ("torch", "torchvision", "timm")
-# Backbones whose weights are fetched, and the repository that holds them.
-FETCHED = {
-    "dino-vits8": "timm/vit_small_patch8_224.dino",
-    "dino-vits16": "timm/vit_small_patch16_224.dino",
-}
 ROOM = 1.0  # GB that the miniature and its cached features need, generously
 
 
@@ -220,12 +216,16 @@ def look_at_weights(shipped_to: Path, put_by_hand: Path) -> Iterator[Finding]:
     else:
         todo = "restore cstlib/weights with git, or clone the course again"
         yield Finding("weights", "dino-mini is missing", todo, blocks=True)
-    for name, repository in FETCHED.items():
-        if any(put_by_hand.glob(f"{name}.*")) or _is_cached(repository):
-            yield Finding("", f"{name}: here")
-        else:
-            todo = "only for Pascal and COCO: fetched on first use, with a network"
-            yield Finding("", f"{name}: not here", todo)
+    here: list[str] = []
+    absent: list[str] = []
+    for name, spec in _fetched():
+        found = any(put_by_hand.glob(f"{name}.*")) or _is_cached(spec)
+        (here if found else absent).append(name)
+    if here:
+        yield Finding("", f"here too: {', '.join(here)}")
+    if absent:
+        todo = "only for Pascal and COCO: fetched on first use, with a network"
+        yield Finding("", f"not here: {', '.join(absent)}", todo)
 
 
 def look_at_data(home: Path) -> Iterator[Finding]:
@@ -261,14 +261,22 @@ def _show(findings: Iterator[Finding]) -> int:
     return blocking
 
 
-def _is_cached(repository: str) -> bool:
-    """Whether the hub's cache holds the weights of ``repository`` (no network)."""
+def _fetched() -> list[tuple[str, BackboneSpec]]:
+    """The backbones whose weights are fetched."""
+    return [(name, spec) for name, spec in BACKBONES.items() if spec.megabytes]
+
+
+def _is_cached(spec: BackboneSpec) -> bool:
+    """Whether the hub's cache holds the weights of an entry (no network)."""
+    if spec.source != "hub":
+        return False
     try:
         from huggingface_hub import try_to_load_from_cache
     except ImportError:
         return False
-    files = ("model.safetensors", "pytorch_model.bin")
-    return any(isinstance(try_to_load_from_cache(repository, f), str) for f in files)
+    # What timm says too, but timm may be what is broken here.
+    repository = f"timm/{spec.architecture}"
+    return isinstance(try_to_load_from_cache(repository, "model.safetensors"), str)
 
 
 def _cores() -> int:

@@ -144,9 +144,9 @@ def load_authors_checkpoint(
             f"not {in_channels}: choose the backbone that it was trained with."
         )
     if channel_order == "head-major":
-        layer = learner.layers[0]
-        for conv in (layer.residual_conv, layer.qkv):
-            conv.weight.data = _to_layer_major(conv.weight.data, heads)
+        for name in ("residual_conv", "qkv"):
+            weight = learner.get_parameter(f"layers.0.{name}.weight")
+            weight.data = _to_layer_major(weight.data, heads)
     elif channel_order != "layer-major":
         raise CstlibError(
             f"No channel order {channel_order!r}: choose {' or '.join(CHANNEL_ORDERS)}."

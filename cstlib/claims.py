@@ -1,66 +1,39 @@
-"""The paper's claims, each as a number, judged on the recorded runs by one rule.
+"""The paper's claims, each as an effect that the recorded runs can bear out or not.
 
-An effect is a sum of figures in points of per cent: of CST with pseudo-masks less that
-of CST without, say. Here it is taken run by run, on the same fold with the same seed,
-so that what a fold makes easy or hard cancels. The rule was fixed before the runs: with
-the mean effect and twice its standard error, a claim *holds* if the whole interval is
-beyond the claim's bound, *does not hold* if it is wholly on the other side, and is *too
-close to call* otherwise, or with fewer than three pairs of runs.
+`cstlib.verdicts` holds the rule, fixed before the runs. To add a claim, add an entry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import sqrt
-from statistics import mean, stdev
 from typing import Any
 
-from cstlib.experiments import (
-    IMAGE,
-    NO_MASKS,
-    PIXEL,
-    Measure,
-    Row,
-    configuration,
+from cstlib.experiments import IMAGE, NO_MASKS, PIXEL, SHARES, Measure
+from cstlib.verdicts import (
+    FAILS,
+    HOLDS,
+    OPEN,
+    Claim,
+    Term,
+    Verdict,
+    as_text,
+    judge,
+    published,
+    verdict,
 )
-from cstlib.paper import paper_rows
-from cstlib.reproduce import FIGURES, record_name
 
-LEAST_RUNS = 3
-HOLDS, FAILS, OPEN = "holds", "does not hold", "too close to call"
-
-
-@dataclass(frozen=True)
-class Term:
-    """A figure and its weight: of these settings, tested with N ways and K shots.
-
-    ``paper`` finds the figure among `cstlib.paper.paper_rows`; empty where the paper
-    gives none.
-    """
-
-    weight: float
-    settings: dict[str, Any]
-    paper: dict[str, Any]
-    measure: Measure = (1, 1)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A sentence of the paper as an effect that must be above, or below, a bound.
-
-    Attributes:
-        text: the claim. where: its table or section.
-        figure: "er" or "miou". terms: what the effect is the weighted sum of.
-        bound: in points. below: the effect must stay under the bound, not above it.
-    """
-
-    text: str
-    where: str
-    figure: str
-    terms: tuple[Term, ...]
-    bound: float = 0.0
-    below: bool = False
+__all__ = [
+    "CLAIMS",
+    "FAILS",
+    "HOLDS",
+    "OPEN",
+    "Claim",
+    "Term",
+    "Verdict",
+    "as_text",
+    "judge",
+    "published",
+    "verdict",
+]
 
 
 def _more(better: Term, worse: Term) -> tuple[Term, Term]:
@@ -90,20 +63,72 @@ MASKED_FIVE = _cst(IMAGE, FIVE, table="a.10", pseudo_masks=True)
 UNMASKED_FIVE = _cst(NO_MASKS, FIVE, table="a.10", pseudo_masks=False)
 COUPLED = {"learner": "cst-coupled"}
 
+# What may be the reason where a claim does not hold in the miniature. These are guesses
+# to follow up, not findings.
+FOLLOWS_ALL = (
+    "an attention map follows every object of an image, of whichever class; such masks "
+    "can teach where without teaching which (notebook 02)."
+)
+LITTLE_TO_MEND = (
+    "a mask of 12 x 12 tokens is coarse, and pseudo-masks that are as good as that "
+    "leave an enhancer little to mend; few images also teach it little."
+)
+SMOOTH_MAPS = (
+    "maps of 12 x 12 tokens are smooth, so few stray pixels call a class present, and "
+    "that is what coupled heads suffer from."
+)
+NARROW_HEADS = (
+    "a head of this small transformer is narrow, and its cosines are noisier than "
+    "those of ViT-S, so there is less in telling heads apart."
+)
+SAME_SUPPORTS = (
+    "drawings of a class are more alike than photographs of one, so a second support "
+    "says less that is new."
+)
+FEW_CLASSES = (
+    "the classes of a fold are five in either world, but drawings share shapes and "
+    "palettes, and two alike take each other's pixels."
+)
+TAUGHT_HERE = (
+    "the class-supervised twin was taught on the miniature's own images and classes, "
+    "where an object and what tells its class nearly coincide."
+)
+PYRAMIDS = (
+    "all of them get the same tokens here, of one small grid, and none of the pyramid "
+    "of scales that HSNet and ASNet were made for."
+)
+
 CLAIMS: tuple[Claim, ...] = (
-    Claim("pseudo-masks beat no masks", "Table 1", "miou", _more(MASKED, UNMASKED)),
-    Claim("pseudo-masks also raise ER", "Table 1", "er", _more(MASKED, UNMASKED)),
-    Claim(
-        "5% of the masks beat none", "Table 3", "miou", _more(_mixed(0.05, "b"), MASKED)
+    *(
+        Claim(text, "Table 1", figure, _more(MASKED, UNMASKED), if_not=FOLLOWS_ALL)
+        for figure, text in (
+            ("miou", "pseudo-masks beat no masks"),
+            ("er", "pseudo-masks also raise ER"),
+        )
     ),
     Claim(
-        "all masks beat 5% of them", "Table 3", "miou", _more(FULL, _mixed(0.05, "b"))
-    ),
-    Claim(
-        "the enhancer helps (2.5%)",
+        "5% of the masks beat none",
         "Table 3",
         "miou",
-        _more(_mixed(0.025, "b"), _mixed(0.025, "a")),
+        _more(_mixed(0.05, "b"), MASKED),
+        if_not=LITTLE_TO_MEND,
+    ),
+    Claim(
+        "all masks beat 5% of them",
+        "Table 3",
+        "miou",
+        _more(FULL, _mixed(0.05, "b")),
+        if_not=LITTLE_TO_MEND,
+    ),
+    *(
+        Claim(
+            f"the enhancer helps ({100 * share:g}%)",
+            "Table 3",
+            "miou",
+            _more(_mixed(share, "b"), _mixed(share, "a")),
+            if_not=LITTLE_TO_MEND,
+        )
+        for share in SHARES
     ),
     Claim(
         "the enhancer helps more with fewer masks (2.5% against 10%)",
@@ -111,18 +136,21 @@ CLAIMS: tuple[Claim, ...] = (
         "miou",
         _more(_mixed(0.025, "b"), _mixed(0.025, "a"))
         + _more(_mixed(0.1, "a"), _mixed(0.1, "b")),
+        if_not=LITTLE_TO_MEND,
     ),
     *(
         Claim(
-            f"decoupled heads beat coupled ones ({level['supervision']} level)",
+            f"decoupled heads beat coupled ones in {name} ({level['supervision']} level)",
             "Table 7",
-            "miou",
+            figure,
             _more(
                 _cst(level, table="7", heads="decoupled", **level),
                 _cst({**level, **COUPLED}, table="7", heads="coupled", **level),
             ),
+            if_not=SMOOTH_MAPS,
         )
         for level in (IMAGE, PIXEL)
+        for figure, name in (("er", "ER"), ("miou", "mIoU"))
     ),
     Claim(
         "many heads beat one (pixel level)",
@@ -134,13 +162,29 @@ CLAIMS: tuple[Claim, ...] = (
                 {**PIXEL, "heads": 1}, table="a.7", correlation="single-head", **PIXEL
             ),
         ),
+        if_not=NARROW_HEADS,
     ),
-    Claim("five shots beat one", "Table a.10", "miou", _more(MASKED_FIVE, MASKED)),
+    # The paper shows no figures for it: only "faster convergence", below Table a.7.
+    Claim(
+        "training with many heads is ahead of that with one (pixel level)",
+        "Section A.2",
+        "episodes",
+        (_cst(PIXEL), _cst({**PIXEL, "heads": 1})),
+        if_not=NARROW_HEADS,
+    ),
+    Claim(
+        "five shots beat one",
+        "Table a.10",
+        "miou",
+        _more(MASKED_FIVE, MASKED),
+        if_not=SAME_SUPPORTS,
+    ),
     Claim(
         "shots help more with pseudo-masks than without",
         "Table a.10",
         "miou",
         _more(MASKED_FIVE, MASKED) + _more(UNMASKED, UNMASKED_FIVE),
+        if_not=SAME_SUPPORTS,
     ),
     Claim(
         "five ways cost less than 10 points of mIoU against one",
@@ -152,6 +196,7 @@ CLAIMS: tuple[Claim, ...] = (
         ),
         bound=10.0,
         below=True,
+        if_not=FEW_CLASSES,
     ),
     *(
         Claim(
@@ -164,6 +209,7 @@ CLAIMS: tuple[Claim, ...] = (
             ),
             bound=3.0,
             below=True,
+            if_not="the two tasks may pull harder at the same few parameters here.",
         )
         for other in (0.05, 0.5)
     ),
@@ -179,120 +225,33 @@ CLAIMS: tuple[Claim, ...] = (
                 mask_source="class-supervised ViT",
             ),
         ),
+        if_not=TAUGHT_HERE,
     ),
     *(
         Claim(
-            f"CST beats {name}* with fewer parameters",
+            f"CST beats {name}*",
             "Table a.5",
             "miou",
             _more(_cst(PIXEL, table="a.5", **PIXEL), _starred(name)),
+            if_not=PYRAMIDS,
+        )
+        for name in ("ASNet", "HSNet")
+    ),
+    *(
+        Claim(
+            f"CST has fewer parameters than {name}*",
+            "Table a.2",
+            "parameters",
+            _more(
+                Term(
+                    1.0,
+                    {**PIXEL, "learner": name.lower()},
+                    {"table": "a.2", "method": name},
+                ),
+                _cst(PIXEL, table="a.2"),
+            ),
+            if_not="the learner was changed: compare its layers with notebook 04.",
         )
         for name in ("ASNet", "HSNet")
     ),
 )
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A claim, the paper's effect, ours with its standard error, and what follows.
-
-    ``effect`` and ``error`` are None without runs, ``error`` also with a single one.
-    """
-
-    claim: Claim
-    paper: float | None
-    effect: float | None
-    error: float | None
-    runs: int
-    says: str
-
-
-def judge(
-    claim: Claim,
-    have: dict[str, dict],
-    data: str,
-    backbone: str,
-    folds: Sequence[int],
-    seeds: Sequence[int],
-    **common: Any,
-) -> Verdict:
-    """A claim on the recorded runs.
-
-    Args:
-        have: records by name. data, backbone, folds, seeds, common: which runs count.
-    """
-    effects = []
-    for seed in seeds:
-        for fold in folds:
-            figures = [
-                _recorded(
-                    term,
-                    claim.figure,
-                    have,
-                    data,
-                    fold,
-                    seed,
-                    backbone=backbone,
-                    **common,
-                )
-                for term in claim.terms
-            ]
-            if None not in figures:
-                effects.append(sum(t.weight * f for t, f in zip(claim.terms, figures)))
-    value = mean(effects) if effects else None
-    error = stdev(effects) / sqrt(len(effects)) if len(effects) > 1 else None
-    return Verdict(
-        claim,
-        published(claim),
-        value,
-        error,
-        len(effects),
-        verdict(value, error, len(effects), claim.bound, claim.below),
-    )
-
-
-def verdict(
-    value: float | None, error: float | None, runs: int, bound: float, below: bool
-) -> str:
-    """The rule of this module."""
-    if runs < LEAST_RUNS or value is None or error is None:
-        return f"too few runs ({runs})"
-    beyond = bound - value if below else value - bound
-    if beyond > 2 * error:
-        return HOLDS
-    return FAILS if beyond < -2 * error else OPEN
-
-
-def published(claim: Claim) -> float | None:
-    """The paper's own effect; None where it lacks one of the figures."""
-    total = 0.0
-    for term in claim.terms:
-        way, shot = term.measure
-        rows = paper_rows(**{"way": way, "shot": shot, **term.paper})
-        if len(rows) != 1 or claim.figure not in rows[0]:
-            return None
-        total += term.weight * rows[0][claim.figure]
-    return round(total, 1)
-
-
-def _recorded(term: Term, figure: str, have, data, fold, seed, **common):
-    """A term's figure in per cent on one fold with one seed, None if not recorded."""
-    config = configuration(Row("", term.settings), data, fold, seed, **common)
-    record = have.get(record_name(config, term.measure))
-    if record is None:
-        return None
-    return 100 * record["metrics"]["background"][FIGURES[figure]]
-
-
-def as_text(verdicts: Sequence[Verdict]) -> str:
-    """A claim a line: the paper's effect, ours, and the verdict."""
-    width = max(len(v.claim.text) for v in verdicts)
-    lines = [f"{'claim':<{width}}  {'paper':>6}  {'here':>12}  runs  verdict"]
-    for v in verdicts:
-        paper = "-" if v.paper is None else f"{v.paper:+.1f}"
-        here = "-" if v.effect is None else f"{v.effect:+.1f}"
-        here += "" if v.error is None else f" ± {v.error:.1f}"
-        lines.append(
-            f"{v.claim.text:<{width}}  {paper:>6}  {here:>12}  {v.runs:>4}  {v.says}"
-        )
-    return "\n".join(lines)

@@ -19,11 +19,16 @@ COMMANDS = {
     "pretrain": ("cstlib.pretrain_command", "pre-train the miniature's backbone"),
     "train": ("cstlib.train_command", "train a learner on cached features"),
     "evaluate": ("cstlib.evaluate_command", "measure a checkpoint by the protocol"),
+    "enhancer-choices": (
+        "cstlib.enhancer_command",
+        "decide the mask enhancer's open choices by experiment",
+    ),
     "reproduce": ("cstlib.reproduce_command", "run what is missing of a table"),
     "paper": ("cstlib.paper_command", "print a table of the paper, with its notes"),
     "predict": ("cstlib.predict_command", "classify and segment your own pictures"),
     "bench": ("cstlib.bench", "measure speed and memory on this machine"),
     "notebooks": ("cstlib.notebooks", "run the notebooks and store their outputs"),
+    "export": ("cstlib.export", "write the course as HTML pages with their figures"),
 }
 # What several processes can share (`cstlib.distributed`).
 SHARED = ("train", "evaluate", "reproduce")

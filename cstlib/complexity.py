@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +38,7 @@ class Complexity:
 
     @property
     def all_macs(self) -> int:
+        """With the products between activations."""
         return self.macs + self.attention_macs
 
 
@@ -64,7 +66,7 @@ def backbone_complexity(name: str) -> Complexity:
     The position embeddings are counted at their trained size, 224 x 224 pixels.
     """
     spec = BACKBONES[name]
-    network = build_network(spec).eval()
+    network: Any = build_network(spec).eval()
     image = _meta(1, 3, spec.image_size, spec.image_size)
     found = count(network, lambda: network.forward_features(image))
     embedding = getattr(network, "pos_embed", None)

@@ -72,6 +72,7 @@ def correlate(
             channels = len(support_tokens.cls) * heads
             found = cosines.new_empty(len(cosines), channels, *cosines.shape[2:])
         found[:, layer * heads : (layer + 1) * heads] = cosines  # B x M x N x (1+S)
+    assert found is not None  # a backbone has layers
     return found  # B x (L M) x N x (1+S)
 
 

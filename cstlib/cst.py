@@ -14,13 +14,17 @@ token first. 366,004 parameters in all, for 72 channels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cstlib.backbones import Tokens
+from cstlib.correlation_rows import Correlation, CorrelationRows, rows_or_whole
 from cstlib.learner import Learner, class_score_loss, upsample_pairs
-from cstlib.support_attention import attend_in_parts
+from cstlib.support_attention import attend_in_parts, pooling_matrix
 
 SUPPORT_GRID = 12  # side of the support's patch grid: fixed by the two poolings
 GROUPS = 4
@@ -57,24 +61,40 @@ class CorrelationLayer(nn.Module):
             conv(half, d_out, bias=False),
         )
         self.out_norm = norm(d_out)
+        self.pool: Tensor  # (1+S') x (1+S)
         self.register_buffer("pool", pooling_matrix(grid, kernel), persistent=False)
 
-    def forward(self, x: Tensor, support_mask: Tensor | None) -> Tensor:
+    def forward(self, x: Correlation, support_mask: Tensor | None) -> Tensor:
         """B x D_in x Q x (1+S) -> B x D_out x Q x (1+S')."""
+        look = partial(self.look, support_mask=support_mask)
+        parts = x.in_parts(look) if isinstance(x, CorrelationRows) else look(x)
+        pooled, attended = parts
+        x = self.norm(self.attended(attended) + self.residual(pooled))
+        return self.out_norm(x + self.feed_forward(x))  # (4)
+
+    def look(self, x: Tensor, support_mask: Tensor | None) -> tuple[Tensor, Tensor]:
+        """All in which query tokens are each by themselves: x, pooled, and its MSA.
+
+        B x D_in x Q x (1+S) -> B x D_in x Q x (1+S') and B x D_out/2 x Q x (1+S').
+        """
         # An average and a 1x1 convolution commute, so what needs only few tokens is
         # pooled before its convolution: the result is the same, for far less work.
         pooled = F.linear(x, self.pool)  # B x D_in x Q x (1+S')
-        x = self.norm(self.attend(x, pooled, support_mask) + self.residual(pooled))
-        return self.out_norm(x + self.feed_forward(x))  # (4)
+        return pooled, self.attend(x, pooled, support_mask)
 
     def residual(self, pooled: Tensor) -> Tensor:
-        """R of equation (3)."""
+        """R of equation (3): B x D_in x Q x (1+S') -> B x D_out x Q x (1+S')."""
         return F.relu(self.residual_norm(self.residual_conv(pooled)))
 
+    def attended(self, x: Tensor) -> Tensor:
+        """A of equation (3) from its MSA: B x D/2 x Q x (1+S') -> B x D x Q x (1+S')."""
+        x = self.attended_conv(F.relu(self.attended_norm(x)))
+        return F.relu(self.attended_out_norm(x))
+
     def attend(self, x: Tensor, pooled: Tensor, support_mask: Tensor | None) -> Tensor:
-        """A of equation (3): each query token looks over the support's tokens."""
+        """MSA's part of (3), over the support's tokens: -> B x D_out/2 x Q x (1+S')."""
         half = self.attended_norm.num_channels
-        weight, bias = self.qkv.weight, self.qkv.bias
+        weight, bias = self.qkv.parameters()
         q = F.conv2d(pooled, weight[:half], bias[:half])  # B x D/2 x Q x (1+S')
         # As a matrix product: in bfloat16 a CPU takes twice as long for a convolution.
         kv = torch.baddbmm(
@@ -82,16 +102,14 @@ class CorrelationLayer(nn.Module):
             weight[half:].flatten(1).expand(len(x), -1, -1),  # B x D x D_in
             x.flatten(2),  # B x D_in x Q (1+S)
         ).unflatten(2, x.shape[2:])  # B x D x Q x (1+S)
-        x = self.multi_head_attention(q, kv, support_mask)
-        x = self.attended_conv(F.relu(self.attended_norm(x)))
-        return F.relu(self.attended_out_norm(x))  # B x D x Q x (1+S')
+        return self.multi_head_attention(q, kv, support_mask)
 
     def multi_head_attention(
         self, q: Tensor, kv: Tensor, support_mask: Tensor | None
     ) -> Tensor:
-        """MSA of equation (3), over the support axis; only q is pooled.
+        """MSA of equation (3), over the support axis: -> B x D/2 x Q x (1+S').
 
-        The softmax has no factor 1/sqrt(d), as in the release.
+        Only q is pooled. The softmax has no factor 1/sqrt(d), as in the release.
         """
         bias = None if support_mask is None else mask_bias(support_mask, self.grid)
         if q.device.type == "cpu" and kv.shape[3] > MANY_TOKENS:
@@ -128,9 +146,12 @@ class CST(Learner):
         self.classification_head = Head(kernel=1)
         self.segmentation_head = Head(kernel=3)
 
+    def compare_once(self, query_tokens: Tokens, support_tokens: Tokens):
+        return rows_or_whole(query_tokens, support_tokens, self.heads or None)
+
     def forward(
         self,
-        correlation: Tensor,
+        correlation: Correlation,
         support_mask: Tensor | None = None,
         query_grid: tuple[int, int] | None = None,
     ) -> tuple[Tensor, Tensor]:
@@ -149,7 +170,7 @@ class CST(Learner):
             CstlibError: shapes do not fit.
         """
         h, w = self.checked_grid(correlation, support_mask, query_grid)
-        x = correlation
+        x: Any = correlation
         for layer in self.layers:
             x = layer(x, support_mask)
         x = self.projection(x)  # B x 128 x Q x 2
@@ -160,7 +181,7 @@ class CST(Learner):
         """Classification map B x 128 x h x w -> class logits B x 2."""
         x = self.classification_head.before(x)  # B x 64 x h x w
         x = F.avg_pool2d(x, kernel_size=3, stride=2, padding=1)
-        return self.classification_head.after(x).mean(dim=(2, 3))  # B x 2
+        return self.classification_head.after(x).mean(dim=(2, 3))
 
     def segment(self, x: Tensor) -> Tensor:
         """Segmentation map B x 128 x h x w -> mask logits B x 2 x 2h x 2w."""
@@ -177,7 +198,7 @@ class CST(Learner):
         target_mask: Tensor | None,
         lam: float = 0.1,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """`cst_loss`, or `class_score_loss` where there is no target to imitate."""
+        """As `cst_loss`; as `class_score_loss` where there is no target to imitate."""
         if target_mask is None:
             return class_score_loss(class_logits, mask_logits, presence, lam)
         return cst_loss(class_logits, mask_logits, presence, target_mask, lam)
@@ -217,16 +238,6 @@ def norm(channels: int) -> nn.GroupNorm:
     So the query tokens are not independent of each other; episodes are.
     """
     return nn.GroupNorm(GROUPS, channels)
-
-
-def pooling_matrix(grid: int, kernel: int) -> Tensor:
-    """Average pooling of the support's patches as a matrix: (1+S') x (1+S).
-
-    The class token, first, is never pooled.
-    """
-    patches = torch.eye(grid * grid).unflatten(1, (grid, grid))  # S x grid x grid
-    patches = F.avg_pool2d(patches, kernel).flatten(1)  # S x S'
-    return torch.block_diag(torch.ones(1, 1), patches.T)
 
 
 def mask_bias(support_mask: Tensor, grid: int) -> Tensor:

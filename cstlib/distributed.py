@@ -17,7 +17,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -80,11 +80,12 @@ def add_up_gradients(module: torch.nn.Module, *more: Tensor) -> None:
     """As `add_up`, for a module's gradients and whatever goes with them."""
     if not _together():
         return
-    parameters = list(module.parameters())
-    for parameter in parameters:
+    gradients = []
+    for parameter in module.parameters():
         if parameter.grad is None:  # a process without a share has no gradients
             parameter.grad = torch.zeros_like(parameter)
-    add_up(*more, *(parameter.grad for parameter in parameters))
+        gradients.append(parameter.grad)
+    add_up(*more, *gradients)
 
 
 def any_true(flag: bool) -> bool:
@@ -102,7 +103,7 @@ def from_first(make: Callable[[], T]) -> T:
     """What ``make`` returns on the first process, given to all; only there is it run."""
     if not _together():
         return make()
-    given = [make() if is_first() else None]
+    given: list[Any] = [make() if is_first() else None]
     _agree()
     _exchange(dist.broadcast_object_list, given, device=torch.device("cpu"))
     return given[0]
@@ -112,9 +113,12 @@ def first_before_others(make: Callable[[], T]) -> T:
     """Run ``make`` on the first process, then on the others, who find its files made."""
     if not _together():
         return make()
-    found = make() if is_first() else None
+    if is_first():
+        found = make()
+        _agree()
+        return found
     _agree()
-    return found if is_first() else make()
+    return make()
 
 
 @contextlib.contextmanager

@@ -4,9 +4,10 @@ Pseudo-masks average a ViT's heads and cut the mean at a threshold. The enhancer
 at the heads one by one and at their neighbourhoods: three small convolutions, trained
 on the first few per cent of the training images, the only ones whose masks are read.
 
-The authors' code for this part is lost. Known are the layers and the subset; this file
-trains on self-attention (an image asked by its own class token, the map that becomes
-the support mask) at the resolution of the tokens, for lack of a published choice.
+The authors' code for this part is lost. Known are the layers and the subset; all else
+is in `EnhancerSettings`. ``docs/mixed_supervision.md`` names each open choice with its
+alternatives and the figures that decided; ``python -m cstlib enhancer-choices``
+(`cstlib.enhancer_choices`) measures them again.
 """
 
 from __future__ import annotations
@@ -20,12 +21,36 @@ from torch import Tensor, nn
 
 from cstlib.backbones import Tokens
 from cstlib.data.voc import VocDataset
-from cstlib.errors import CstlibError
+from cstlib.enhancer_pairs import Pairs, head_maps, training_pairs
 from cstlib.features import Features
-from cstlib.pseudo_masks import attention_map, upsample
+from cstlib.pseudo_masks import upsample
 
 WIDTH = 128
-TARGETS = ("objects", "class")
+CUT = 0.4
+
+
+@dataclass(frozen=True)
+class EnhancerSettings:
+    """The open choices of mixed supervision, as decided in docs/mixed_supervision.md.
+
+    Attributes:
+        kind, target, unsure: what it learns from, as in `training_pairs`.
+        steps, batch_size, learning_rate: of Adam.
+        dice: weight of the Dice loss beside the cross-entropy.
+        turns: whether each batch is turned by 0 to 3 quarters and perhaps mirrored.
+        finer: maps are enlarged so many times before the first convolution; the
+            patch size gives the resolution of the image, 1 that of the tokens.
+    """
+
+    kind: str = "both"
+    target: str = "class"
+    unsure: str = "left out"
+    steps: int = 100
+    batch_size: int = 16
+    learning_rate: float = 1e-3
+    dice: float = 0.0
+    turns: bool = True
+    finer: int = 1
 
 
 class MaskEnhancer(nn.Module):
@@ -50,136 +75,79 @@ class MaskEnhancer(nn.Module):
         return self.layers(maps)[:, 0]
 
 
-@dataclass(frozen=True)
-class Pairs:
-    """What the enhancer learns from or is measured on, a row for each map.
-
-    ``maps`` are P x M x h x w cosines of self-attention, ``masks`` P x S x S bool.
-    ``names`` and ``classes`` say where they come from; class 0 stands for all objects.
-    """
-
-    names: list[str]
-    classes: list[int]
-    maps: Tensor
-    masks: Tensor
-
-
-def masked_subset(dataset: VocDataset, fraction: float) -> list[str]:
-    """The first images by name, the only ones that may show their masks (section 4).
-
-    Args:
-        dataset: a training split. fraction: 0.025, 0.05 and 0.1 in Table 3.
-
-    Returns:
-        ``fraction`` of the names, rounded, and at least one; 0 gives none.
-
-    Raises:
-        CstlibError: the fraction is not between 0 and 1.
-    """
-    if not 0 <= fraction <= 1:
-        raise CstlibError(
-            f"A fraction of {fraction} of the images is not possible: give one between "
-            "0 and 1, like 0.05."
-        )
-    count = max(1, round(fraction * len(dataset.names))) if fraction else 0
-    return sorted(dataset.names)[:count]
-
-
-def self_pairs(
-    dataset: VocDataset,
-    features: Features,
-    names: list[str],
-    target: str = "objects",
-) -> Pairs:
-    """Self-attention maps of these images with true masks; no other mask is read.
-
-    An image that asks itself cannot say which of its classes is meant. Taught class by
-    class, the enhancer therefore learns to say one half for each of two objects, and
-    cut at one half it says nothing; taught all objects at once, it finds them (06 has
-    the measurement).
-
-    Args:
-        target: "objects" makes a row for each image: the pixels of all classes of the
-            split, and of no held-out class. "class" makes a row for each class that an
-            image is listed under: the support's mask of the protocol.
-
-    Raises:
-        CstlibError: there are no names, or a mask is missing or broken.
-        ValueError: ``target`` is neither of the two.
-    """
-    if target not in TARGETS:
-        raise ValueError(f"target is {target!r}, not one of {TARGETS}")
-    wanted = set(names)
-    rows = sorted((name, c) for name, c in dataset.entries if name in wanted)
-    if target == "objects":
-        rows = [(name, 0) for name in sorted({name for name, _ in rows})]
-    if not rows:
-        raise CstlibError(
-            "The enhancer needs at least one image with a mask: give a larger fraction."
-        )
-    ids = {name: torch.from_numpy(dataset.mask(name)) for name, _ in set(rows)}
-    known = torch.tensor(dataset.classes)
-    size = (dataset.image_size, dataset.image_size)
-    masks = [
-        _nearest(ids[name] == c if c else torch.isin(ids[name], known), size)
-        for name, c in rows
-    ]
-    return Pairs(
-        names=[name for name, _ in rows],
-        classes=[c for _, c in rows],
-        maps=self_maps(features, [name for name, _ in rows]),
-        masks=torch.stack(masks).to(features.device),
-    )
-
-
-def self_maps(features: Features, names: list[str]) -> Tensor:
-    """Equation (9) of each image on itself, on the patch grid: B x M x h x w."""
-    tokens = features.attention(names)
-    return head_maps(tokens, tokens)
-
-
-def head_maps(image_tokens: Tokens, support_tokens: Tokens) -> Tensor:
-    """Equation (9), one map a head, on the patch grid: B x M x h x w."""
-    attention = attention_map(image_tokens, support_tokens)  # B x M x N
-    return attention.unflatten(2, image_tokens.grids[-1])
-
-
-def enhancer_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Pixel-mean binary cross-entropy at the masks' resolution.
+def enhancer_loss(
+    logits: Tensor, masks: Tensor, counted: Tensor | None = None, dice: float = 0.0
+) -> Tensor:
+    """Pixel-mean binary cross-entropy at the masks' resolution, perhaps with Dice.
 
     Args:
         logits: B x h x w, brought to H x W bilinearly (align_corners=True), as the
             learner's own maps are in equation 7.
         masks: B x H x W bool.
+        counted: B x H x W bool, the pixels to look at; by default all.
+        dice: weight of 1 - 2 |P T| / (|P| + |T|), the mean over the batch.
     """
     full = upsample(logits, tuple(masks.shape[1:]))
-    return F.binary_cross_entropy_with_logits(full, masks.float())
+    weight = torch.ones_like(full) if counted is None else counted.to(full.dtype)
+    truth = masks.to(full.dtype)
+    each = F.binary_cross_entropy_with_logits(full, truth, reduction="none")
+    loss = (each * weight).sum() / weight.sum().clamp_min(1)
+    if dice:
+        found, truth = full.sigmoid() * weight, truth * weight
+        both, either = (found * truth).sum((1, 2)), (found + truth).sum((1, 2))
+        loss = loss + dice * (1 - (2 * both + 1) / (either + 1)).mean()
+    return loss
 
 
 def fit_enhancer(
     enhancer: MaskEnhancer,
     pairs: Pairs,
-    steps: int = 150,
-    batch_size: int = 16,
-    learning_rate: float = 1e-3,
+    steps: int | None = None,
+    settings: EnhancerSettings = EnhancerSettings(),
     seed: int = 0,
 ) -> Iterator[float]:
     """Train in place with Adam, yielding the loss of each step.
 
     Batches are drawn with replacement from the pairs, by a generator of ``seed``.
+
+    Args:
+        steps: instead of the settings' own.
     """
-    optimizer = torch.optim.Adam(enhancer.parameters(), lr=learning_rate)
+    rate = settings.learning_rate
+    optimizer = torch.optim.Adam(enhancer.parameters(), lr=rate)
     generator = torch.Generator().manual_seed(seed)
     enhancer.train()
-    for _ in range(steps):
-        rows = torch.randint(len(pairs.names), (batch_size,), generator=generator)
+    for _ in range(settings.steps if steps is None else steps):
+        shape = (settings.batch_size,)
+        rows = torch.randint(len(pairs.names), shape, generator=generator)
         rows = rows.to(pairs.maps.device)
-        loss = enhancer_loss(enhancer(pairs.maps[rows]), pairs.masks[rows])
+        maps, masks = pairs.maps[rows], pairs.masks[rows]
+        counted = pairs.counted[rows]
+        if settings.turns:
+            way = int(torch.randint(8, (), generator=generator))
+            maps, masks, counted = (turned(x, way) for x in (maps, masks, counted))
+        loss = enhancer_loss(
+            enhancer(finer(maps, settings.finer)), masks, counted, settings.dice
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         yield loss.item()
     enhancer.eval()
+
+
+def turned(maps: Tensor, way: int) -> Tensor:
+    """Turned by ``way % 4`` quarters, and mirrored for 4 to 7: ... x h x w."""
+    maps = torch.rot90(maps, way % 4, (-2, -1))
+    return maps.flip(-1) if way >= 4 else maps
+
+
+def finer(maps: Tensor, factor: int) -> Tensor:
+    """Maps enlarged bilinearly: B x M x h x w -> B x M x factor h x factor w."""
+    if factor == 1:
+        return maps
+    size = [factor * side for side in maps.shape[2:]]
+    return F.interpolate(maps, size, mode="bilinear", align_corners=True)
 
 
 def new_enhancer(heads: int = 6, seed: int = 0) -> MaskEnhancer:
@@ -189,13 +157,34 @@ def new_enhancer(heads: int = 6, seed: int = 0) -> MaskEnhancer:
         return MaskEnhancer(heads)
 
 
+def trained_enhancer(
+    dataset: VocDataset,
+    features: Features,
+    names: list[str],
+    seed: int = 0,
+    settings: EnhancerSettings = EnhancerSettings(),
+) -> MaskEnhancer:
+    """An enhancer taught by the masks of these training images, in seconds.
+
+    Raises:
+        CstlibError: there are no such images, or a mask is missing or broken.
+    """
+    pairs = training_pairs(
+        dataset, features, names, settings.kind, settings.target, settings.unsure
+    )
+    enhancer = new_enhancer(features.heads, seed).to(features.device)
+    for _ in fit_enhancer(enhancer, pairs, settings=settings, seed=seed):
+        pass
+    return enhancer
+
+
 @torch.no_grad()
 def enhance(
     enhancer: MaskEnhancer,
     image_tokens: Tokens,
     support_tokens: Tokens,
     size: tuple[int, int],
-    threshold: float = 0.5,
+    threshold: float = CUT,
 ) -> Tensor:
     """The enhanced pseudo-mask, in place of `cstlib.pseudo_masks.pseudo_mask`.
 
@@ -203,22 +192,28 @@ def enhance(
 
     Args:
         size: H, W of the mask. threshold: of the probability; the paper gives none.
+            Half would be too high: an image with two classes teaches "perhaps" for
+            either, as its class token cannot know which of them is meant.
 
     Returns:
         B x H x W bool.
     """
-    logits = enhancer(head_maps(image_tokens, support_tokens))
-    return upsample(logits, size).sigmoid() > threshold
+    maps = head_maps(image_tokens, support_tokens)
+    return probabilities(enhancer, maps, size) > threshold
+
+
+@torch.no_grad()
+def probabilities(
+    enhancer: MaskEnhancer, maps: Tensor, size: tuple[int, int]
+) -> Tensor:
+    """The enhancer's map at the image's size: B x M x h x w -> B x H x W in [0, 1]."""
+    return upsample(enhancer(maps), size).sigmoid()
 
 
 def pooled_iou(found: Tensor, truth: Tensor) -> float:
-    """Intersection over union of bool masks, summed over all images before dividing.
+    """IoU of B x H x W bool masks, summed over all images before dividing.
 
     As the benchmark sums over episodes; 1.0 where neither shows anything.
     """
     union = (found | truth).sum().item()
     return (found & truth).sum().item() / union if union else 1.0
-
-
-def _nearest(mask: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(mask[None, None].to(torch.uint8), size)[0, 0].bool()

@@ -14,6 +14,7 @@ import torch
 from cstlib import distributed, files, records
 from cstlib.backbones import load_backbone
 from cstlib.baselines import load_learner
+from cstlib.data.lists import TASKS, check_task
 from cstlib.evaluation import PRECISIONS, evaluate_both, protocol_plans
 from cstlib.features import Features, add_cache_option, open_features
 from cstlib.supervision import (
@@ -41,6 +42,7 @@ def add_parser(subparsers) -> None:
     add("--shot", type=int, default=1, help="K, support images of a class (1)")
     add("--episodes", type=int, default=1000, help="test episodes (1000)")
     add("--data", help="mini, mini-coco, pascal, coco, or a path")
+    add("--task", choices=TASKS, help="fs-s: the query always shows the class")
     add("--fold", type=int, help="fold of held-out classes (the one held out)")
     add("--supervision", choices=KINDS, help="pixel: true support masks are given")
     add("--mask-source", choices=SOURCES, help="of image-level supervision")
@@ -72,7 +74,7 @@ def _measure(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     config = dict(saved.config)
     if args.supervision and args.supervision != config.get("supervision"):
         config.pop("mask_source", None)
-    asked = ("data", "fold", "supervision", "mask_source", "backbone")
+    asked = ("data", "fold", "task", "supervision", "mask_source", "backbone")
     config.update({k: getattr(args, k) for k in asked if getattr(args, k) is not None})
     kind = config.get("supervision", "image")
     source = config.get("mask_source") or default_source(kind)
@@ -80,8 +82,9 @@ def _measure(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         kind, source = "pixel", "true"
     check_supervision(kind, source)
     world = distributed.first_before_others(lambda: load_world(config.get("data")))
-    fold = config.get("fold", 0)
-    dataset = world.dataset(fold, "val")
+    fold, task = config.get("fold", 0), config.get("task", "fs-cs")
+    check_task(task, args.way)
+    dataset = world.dataset(fold, "val", task)
     # Whatever can be refused is refused before features are computed.
     protocol_plans(dataset, args.way, args.shot, args.episodes)
     name = config.get("backbone") or world.backbone
@@ -110,10 +113,10 @@ def _measure(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     )
     metrics = {void: m.as_dict() for void, m in found.items()}
     print(
-        f"{world.name}, fold {fold}, {args.way}-way {args.shot}-shot, "
+        f"{world.name}, fold {fold}, {'FS-S, ' * (task == 'fs-s')}{args.way}-way {args.shot}-shot, "
         f"{args.episodes} episodes, supervision {kind} ({source} masks), times 100:"
     )
-    print(records.metrics_table(metrics, world.class_names))
+    print(records.metrics_table(metrics, world.class_names, task))
     return {
         "kind": "evaluate",
         "command": records.command_line("evaluate", args.argv),

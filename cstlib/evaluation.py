@@ -59,11 +59,13 @@ def forward_pairs(
         pooled = learner.pooled_supports
         of_supports = features.support_tokens if pooled else features.tokens
         support_tokens = of_supports(supports)
+    learns = torch.is_grad_enabled()
+    compare = learner.compare if learns else learner.compare_once
     with torch.autocast(
         features.device.type, torch.bfloat16, enabled=precision == "bf16"
     ):
         with torch.no_grad():
-            compared = learner.compare(query_tokens, support_tokens)
+            compared = compare(query_tokens, support_tokens)
         class_logits, mask_logits = learner(compared, masks, features.grid)
     return class_logits.float(), mask_logits.float()
 
@@ -106,6 +108,8 @@ def _predict_together(
     pairs = [
         (plan, name) for plan in plans for names in plan.supports for name in names
     ]
+    if learner.pooled_supports:
+        features.expect([name for _, name in pairs])
     masks = supervision.support_masks(plans)
     class_logits, mask_logits = [], []
     with torch.inference_mode():
@@ -121,6 +125,7 @@ def _predict_together(
             )
             class_logits.append(logits[0])
             mask_logits.append(logits[1])
+        features.forget_full()
         classes, maps = torch.cat(class_logits), torch.cat(mask_logits)
         found, start = [], 0
         for plan in plans:

@@ -19,8 +19,13 @@ ONE: tuple[Measure, ...] = ((1, 1),)
 ONE_AND_TWO: tuple[Measure, ...] = ((1, 1), (2, 1))
 FIVE_SHOTS: tuple[Measure, ...] = ((1, 5), (2, 5))
 
+ONE_AND_FIVE_SHOTS: tuple[Measure, ...] = ((1, 1), (1, 5))
+
 # Predictors that learn nothing, by name: see `cstlib.baselines.controls`.
-CONTROLS = ("foreground", "dino")
+CONTROLS = ("foreground", "dino", "panet")
+# What a table's columns show: ER, mIoU, FB-IoU.
+BOTH_TASKS = ("er", "miou")
+SEGMENTATION = ("miou", "fb_iou")
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,10 @@ class Table:
         title: what it compares.
         rows: its lines. measures: the (ways, shots) that its columns are tested with.
         data: the benchmark it was made on; the miniature stands in for either.
-        needs: what the miniature lacks for it; such a table is named but not run.
+        figures: what its columns show.
+        needs: why the miniature cannot run it; such a table is named but not run.
+        instead: the command that answers its question elsewhere.
+        lacks: what the paper's table has beyond these rows, and why they do not.
     """
 
     number: str
@@ -58,16 +66,19 @@ class Table:
     rows: tuple[Row, ...] = ()
     measures: tuple[Measure, ...] = ONE
     data: str = "pascal"
+    figures: tuple[str, ...] = BOTH_TASKS
     needs: str = ""
+    instead: str = ""
+    lacks: str = ""
 
 
 def _paper(**fields: Any) -> dict[str, Any]:
     return {"method": "CST", **fields}
 
 
-IMAGE = {"supervision": "image"}
-PIXEL = {"supervision": "pixel"}
-NO_MASKS = {**IMAGE, "mask_source": "none"}
+IMAGE: dict[str, Any] = {"supervision": "image"}
+PIXEL: dict[str, Any] = {"supervision": "pixel"}
+NO_MASKS: dict[str, Any] = {**IMAGE, "mask_source": "none"}
 SHARES = (0.025, 0.05, 0.1)  # of the images that show their masks
 
 FOREGROUND_ROW = Row("everything foreground", control="foreground")
@@ -81,7 +92,8 @@ def _methods(names: tuple[str, ...], level: dict[str, Any], **paper: Any):
     )
 
 
-DINO_ROW = Row("DINO", control="dino", paper={"method": "DINO"})
+DINO = {"method": "DINO"}
+DINO_ROW = Row("DINO", control="dino", paper=DINO)
 CST_NO_MASKS = Row("CST, no pseudo-masks", NO_MASKS, paper=_paper(pseudo_masks=False))
 CST_IMAGE = Row("CST", IMAGE, paper=_paper(pseudo_masks=True))
 COCO_IMAGE = (FOREGROUND_ROW, CST_NO_MASKS, DINO_ROW, CST_IMAGE)
@@ -99,8 +111,21 @@ IMAGE_ROWS = (
     DINO_ROW,
     CST_IMAGE,
 )
-PIXEL_ROWS = (FOREGROUND_ROW, *_methods(("PANet", "HSNet", "ASNet", "CST"), PIXEL))
-FS_S = "training and testing with support class = query class"
+TRAINING_FREE = Row("PANet, training-free", control="panet")
+PIXEL_ROWS = (
+    FOREGROUND_ROW,
+    TRAINING_FREE,
+    *_methods(("PANet", "HSNet", "ASNet", "CST"), PIXEL),
+)
+FS_S = {"task": "fs-s"}
+FS_S_ROWS = (
+    Row("everything foreground", FS_S, control="foreground"),
+    Row("DINO", FS_S, control="dino"),
+    *_methods(("HSNet", "ASNet", "CST"), {**PIXEL, **FS_S}),
+)
+NO_CNN = "the self-supervised CNN, as only transformers were pre-trained"
+NO_RESNET = "the methods made for a ResNet50's maps"
+REAL_SIZE = "python -m cstlib train --data pascal --supervision pixel --backbone"
 
 
 def _mixed() -> Iterator[Row]:
@@ -166,9 +191,28 @@ PSEUDO_LABELS = (
     Row("self-supervised ViT", IMAGE, paper=_paper(mask_source="self-supervised ViT")),
 )
 
+MAIN_ROWS = (
+    FOREGROUND_ROW,
+    Row("DINO's masks as they are", control="dino", paper={**DINO, "table": "1"}),
+    Row("image level, no masks", NO_MASKS, paper=_paper(table="1", pseudo_masks=False)),
+    Row("image level, random masks", {**IMAGE, "mask_source": "random"}),
+    Row("image level, pseudo-masks", IMAGE, paper=_paper(table="1", pseudo_masks=True)),
+    *(
+        Row(
+            f"mixed, {share:.1%} of the masks",
+            {"supervision": "mixed", "mask_fraction": share},
+            paper=_paper(table="3", row="b", mask_fraction=share),
+        )
+        for share in SHARES
+    ),
+    Row("pixel level", PIXEL, paper=_paper(table="4")),
+)
+
 TABLES: dict[str, Table] = {
     table.number: table
     for table in (
+        # Not one of the paper's: CST's own lines of Tables 1, 3 and 4.
+        Table("main", "CST from less to more supervision", MAIN_ROWS),
         Table("1", "image-level supervision", IMAGE_ROWS, ONE_AND_TWO),
         Table(
             "2", "image-level supervision on COCO-20i", COCO_IMAGE, ONE_AND_TWO, "coco"
@@ -178,7 +222,7 @@ TABLES: dict[str, Table] = {
         Table(
             "5", "pixel-level supervision on COCO-20i", PIXEL_ROWS, ONE_AND_TWO, "coco"
         ),
-        Table("6", "pseudo-masks from other networks", PSEUDO_LABELS),
+        Table("6", "pseudo-masks from other networks", PSEUDO_LABELS, lacks=NO_CNN),
         Table(
             "7",
             "coupled and decoupled task heads",
@@ -188,17 +232,29 @@ TABLES: dict[str, Table] = {
         Table(
             "8",
             "segmentation of a class that is always there (FS-S)",
-            needs=FS_S,
+            FS_S_ROWS,
+            ONE_AND_FIVE_SHOTS,
+            "coco",
+            SEGMENTATION,
+            lacks=NO_RESNET,
         ),
         Table(
-            "a.2", "parameters, operations, memory", needs="`python -m cstlib bench`"
+            "a.2",
+            "parameters, operations, memory",
+            needs="it counts the real networks and trains nothing",
+            instead="python -m cstlib bench",
         ),
         Table(
             "a.3",
             "the learner on self- and class-supervised backbones",
             tuple(_on_backbones()),
         ),
-        Table("a.4", "CST on ResNet50", needs="a CNN backbone"),
+        Table(
+            "a.4",
+            "CST on ResNet50",
+            needs="no CNN was pre-trained on the miniature's images",
+            instead=f"{REAL_SIZE} resnet50 [--learner cst-coupled]",
+        ),
         Table(
             "a.5",
             "all learners on the same correlations",
@@ -216,7 +272,12 @@ TABLES: dict[str, Table] = {
                 )
             ),
         ),
-        Table("a.6", "other self-supervised backbones", needs="MAE and a CNN backbone"),
+        Table(
+            "a.6",
+            "other self-supervised backbones",
+            needs="neither a CNN nor a masked autoencoder was pre-trained on its images",
+            instead=f"{REAL_SIZE} dino-resnet50 (mae-vitb16, dino-vitb16)",
+        ),
         Table(
             "a.7",
             "single- and multi-head correlations",
@@ -251,7 +312,15 @@ TABLES: dict[str, Table] = {
         ),
         Table("a.12", "Table 2 fold by fold", COCO_IMAGE, ONE_AND_TWO, "coco"),
         Table("a.13", "Table 5 fold by fold", PIXEL_ROWS, ONE_AND_TWO, "coco"),
-        Table("a.14", "Table 8 fold by fold", needs=FS_S),
+        Table(
+            "a.14",
+            "Table 8 fold by fold",
+            FS_S_ROWS,
+            ONE_AND_FIVE_SHOTS,
+            "coco",
+            SEGMENTATION,
+            lacks=NO_RESNET,
+        ),
     )
 }
 

@@ -13,7 +13,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 from torch import Tensor
 
-from cstlib.backbones import Backbone
+from cstlib.backbone_specs import BACKBONES, at_size
+from cstlib.backbones import Backbone, load_backbone
 from cstlib.data.layout import read_layout
 from cstlib.errors import CstlibError
 from cstlib.paths import cache_home
@@ -23,7 +24,7 @@ FORMAT = 1
 
 
 def listed_images(world: World) -> dict[str, Callable[[str], Tensor]]:
-    """Every image on a list of the world -> the function that loads it."""
+    """Every image on a list of the world -> the function that loads it, 3 x S x S."""
     found: dict[str, Callable[[str], Tensor]] = {}
     for split in ("trn", "val"):
         for fold in range(world.n_folds):
@@ -32,13 +33,27 @@ def listed_images(world: World) -> dict[str, Callable[[str], Tensor]]:
     return found
 
 
-def check_size(world: World, backbone: Backbone) -> None:
-    """Raise CstlibError unless the backbone looks at images of the world's size."""
+def backbone_for(
+    world: World, backbone: str | Backbone, stand_in: bool = False
+) -> Backbone:
+    """The backbone, by its name too.
+
+    Args:
+        stand_in: random weights by name come at the world's image size (`at_size`).
+
+    Raises:
+        CstlibError: there is none, or it looks at images of another size.
+    """
+    if isinstance(backbone, str):
+        if stand_in and backbone in BACKBONES:
+            backbone = at_size(backbone, world.image_size)
+        backbone = load_backbone(backbone)
     if backbone.image_size != world.image_size:
         raise CstlibError(
             f"Backbone {backbone.name} looks at images of {backbone.image_size} "
             f"pixels, {world.name} has {world.image_size}: choose another backbone."
         )
+    return backbone
 
 
 def numbers(shapes: Iterable[tuple[int, ...]]) -> int:

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from cstlib.backbones import Backbone, Tokens, load_backbone
+from cstlib.backbones import Backbone, Tokens
 from cstlib.errors import CstlibError
 from cstlib.feature_files import (
+    backbone_for,
     cannot_write,
-    check_size,
     drop_older,
     fingerprint,
     listed_images,
@@ -44,7 +44,8 @@ class FeatureStore(Features):
     Args:
         world: whose lists say which images are needed.
         backbone: a name, or the loaded module.
-        layers: keep the layers' tokens; without them (60 MB) only `attention` works.
+        layers: keep the layers' tokens; without them (60 MB) only `attention` works,
+            and random weights by name come at the world's image size (`at_size`).
 
     Raises:
         CstlibError: an image cannot be read, or the disk is full or not writable.
@@ -58,9 +59,7 @@ class FeatureStore(Features):
         progress: bool = True,
         layers: bool = True,
     ) -> None:
-        if isinstance(backbone, str):
-            backbone = load_backbone(backbone)
-        check_size(world, backbone)
+        backbone = backbone_for(world, backbone, stand_in=not layers)
         image_of = listed_images(world)
         super().__init__(backbone, lambda name: image_of[name](name), device)
         names = sorted(image_of)
@@ -102,6 +101,9 @@ class FeatureStore(Features):
 
     def support_tokens(self, names: list[str]) -> Tokens:
         return self.tokens(names)
+
+    def expect(self, supports: list[str]) -> None:
+        """Nothing to prepare."""
 
     def attention(self, names: list[str]) -> Tokens:
         attn_q, attn_k = self._gather(names, self._kept)

@@ -13,9 +13,9 @@ import sys
 
 import torch
 
-from cstlib.backbones import Backbone, load_backbone
+from cstlib.backbones import Backbone
 from cstlib.errors import CstlibError
-from cstlib.feature_files import check_size, listed_images, numbers
+from cstlib.feature_files import backbone_for, listed_images, numbers
 from cstlib.feature_store import FeatureStore
 from cstlib.live_features import PAIRS, PAIRS_ELSEWHERE, Features, pick_device
 from cstlib.pooled_store import PooledStore, key_shapes, pooled_shapes
@@ -44,32 +44,42 @@ def open_features(
     device: str | torch.device | None = None,
     progress: bool = True,
     precision: str = "fp32",
+    layers: bool = True,
 ) -> Features:
     """The features of a world, with as much of them on disk as `cache_budget` allows.
 
     In this order, whichever fits first: a `FeatureStore` of all tokens; a `PooledStore`
     of pooled supports and keys; one of pooled supports alone; live `Features`. ViT-S/8
     at 400 x 400 pixels makes 25 MB, 3.3 MB and 1.3 MB an image in the first three: for
-    the 12,000 of Pascal 300, 39 and 16 GB.
+    the 12,000 of Pascal 300, 39 and 16 GB. Without layers, a `FeatureStore` or live.
 
     Args:
+        backbone: a name or a module. Without layers, as a control that only attends,
+            random weights by name come at the world's image size (`at_size`).
         progress: show the making of the table, or say what is kept.
         precision: of the backbone where it runs live; all tokens are made in fp32.
+        layers: as for `FeatureStore`.
 
     Raises:
         CstlibError: backbone and world do not fit, or the cache cannot be written.
     """
-    if isinstance(backbone, str):
-        backbone = load_backbone(backbone)
-    check_size(world, backbone)
+    backbone = backbone_for(world, backbone, stand_in=not layers)
     image_of = listed_images(world)
     live = Features(backbone, lambda name: image_of[name](name), device, precision)
-    every = 2 * numbers(live.row_shapes) * len(image_of)
+    kept = live.row_shapes if layers else key_shapes(live)
+    every = 2 * numbers(kept) * len(image_of)
     pooled = 2 * numbers(pooled_shapes(live)) * len(image_of)
     keys = 2 * numbers(key_shapes(live)) * len(image_of)
     budget = cache_budget()
     if every <= budget:
-        return FeatureStore(world, backbone, device, progress)
+        return FeatureStore(world, backbone, device, progress, layers)
+    if not layers:
+        _say(
+            progress,
+            f"no keys of {live.name} are kept on disk, for they need {_gb(every)}: "
+            f"--cache-gb or {BUDGET} allows it.",
+        )
+        return live
     if pooled > budget:
         _say(
             progress,

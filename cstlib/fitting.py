@@ -22,7 +22,8 @@ from cstlib.baselines import input_channels, make_learner
 from cstlib.checkpoints import load_learner_weights
 from cstlib.config import TrainConfig
 from cstlib.data.voc import VocDataset
-from cstlib.enhancer import fit_enhancer, masked_subset, new_enhancer, self_pairs
+from cstlib.enhancer import new_enhancer, trained_enhancer
+from cstlib.enhancer_pairs import masked_subset
 from cstlib.errors import CstlibError
 from cstlib.evaluation import (
     evaluate,
@@ -101,9 +102,9 @@ class Run:
             config = replace(config, backbone=self.world.backbone)
         self.config = config
         # The lists first: a fold that does not exist is a quicker answer than tokens.
-        self.train_set = self.world.dataset(config.fold, "trn")
-        self.held_out = self.world.dataset(config.fold, "val")
-        protocol_plans(self.held_out, 1, 1, config.validation_episodes)
+        self.train_set = self.world.dataset(config.fold, "trn", config.task)
+        self.held_out = self.world.dataset(config.fold, "val", config.task)
+        protocol_plans(self.held_out, 1, 1, config.lengths.validation_episodes)
         _check_pairs(self.train_set)
         opened = (self.world, config.backbone, device, progress, config.precision)
         self.features = features or distributed.first_before_others(
@@ -125,6 +126,7 @@ class Run:
         # The same numbers on every machine, also where their random numbers differ.
         learner.load_state_dict(distributed.from_first(learner.state_dict))
         self.learner = learner.to(self.features.device)
+        assert config.learning_rate is not None  # set by the configuration itself
         self.optimizer = torch.optim.Adam(
             self.learner.parameters(), lr=config.learning_rate
         )
@@ -140,6 +142,8 @@ class Run:
         time, so the summed gradients are the whole batch's. Masks and tokens of a part
         are asked for together, so that no image needs to go through the backbone twice.
         """
+        lam = self.config.lam
+        assert lam is not None  # set by the configuration itself
         self.learner.train()
         self.optimizer.zero_grad(set_to_none=True)
         losses = torch.zeros(3, device=self.features.device)
@@ -147,20 +151,24 @@ class Run:
         mine, size = distributed.share(plans), pairs_at_once(self.features)
         for start in range(0, len(mine), size):
             part = mine[start : start + size]
+            supports = [plan.supports[0][0] for plan in part]
+            if self.learner.pooled_supports:
+                self.features.expect(supports)
             presence = self.supervision.presence(part)[:, 0]
             target = self.supervision.target_masks(part)
             logits = forward_pairs(
                 self.learner,
                 self.features,
                 [plan.query for plan in part],
-                [plan.supports[0][0] for plan in part],
+                supports,
                 self.supervision.support_masks(part),
                 self.config.precision,
             )
-            loss = self.learner.losses(*logits, presence, target, self.config.lam)
-            loss = torch.stack(loss) * len(part) / len(plans)
-            loss[0].backward()
-            losses += loss.detach()
+            loss = self.learner.losses(*logits, presence, target, lam)
+            scaled = torch.stack(loss) * len(part) / len(plans)
+            self.features.forget_full()  # the backward pass wants the memory
+            scaled[0].backward()
+            losses += scaled.detach()
             masked = target is not None
             _update_meter(seen, part, *logits, presence, target)
         distributed.add_up_gradients(self.learner, losses)
@@ -188,7 +196,7 @@ class Run:
             self.held_out,
             self.features,
             self.held_out_supervision,
-            episodes=self.config.validation_episodes,
+            episodes=self.config.lengths.validation_episodes,
             precision=self.config.precision,
         )
         if self.best is None or self._wins(metrics, self.best.metrics):
@@ -243,12 +251,13 @@ def fit(run: Run) -> Iterator[TrainStep]:
     ...     print(step.episode, step.loss)
     """
     config = run.config
-    plans = run.train_set.training_plans(config.episodes, config.seed, run.position)
+    episodes, validate_every, _ = config.lengths
+    plans = run.train_set.training_plans(episodes, config.seed, run.position)
     while batch := list(islice(plans, config.batch_size)):
-        before = run.position // config.validate_every
+        before = run.position // validate_every
         step = run.step(batch)
-        done = run.position >= config.episodes
-        if done or run.position // config.validate_every > before:
+        done = run.position >= episodes
+        if done or run.position // validate_every > before:
             step = replace(step, validation=run.validate())
         yield step
 
@@ -266,14 +275,12 @@ def few_masks(config: TrainConfig, train_set: VocDataset, features: Features):
     names = masked_subset(train_set, config.mask_fraction)
     if config.mask_source != "enhanced":
         return FewMasks(tuple(names))
-    enhancer = new_enhancer(features.heads, config.seed).to(features.device)
 
     def trained() -> dict[str, Tensor]:
-        pairs = self_pairs(train_set, features, names)
-        for _ in fit_enhancer(enhancer, pairs, seed=config.seed):
-            pass
-        return {name: weights.cpu() for name, weights in enhancer.state_dict().items()}
+        taught = trained_enhancer(train_set, features, names, config.seed)
+        return {name: weights.cpu() for name, weights in taught.state_dict().items()}
 
+    enhancer = new_enhancer(features.heads, config.seed).to(features.device)
     enhancer.load_state_dict(distributed.from_first(trained))
     return FewMasks(tuple(names), enhancer.eval())
 

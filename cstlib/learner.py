@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from cstlib.backbones import Tokens
 from cstlib.correlation import SUPPORT_GRID, correlate
+from cstlib.correlation_rows import Correlation
 from cstlib.errors import CstlibError
 
 if TYPE_CHECKING:
@@ -69,6 +70,10 @@ class Learner(nn.Module):
         """
         return correlate(query_tokens, support_tokens, heads=self.heads or None)
 
+    def compare_once(self, query_tokens: Tokens, support_tokens: Tokens) -> Any:
+        """As `compare`, where `forward` sees it once and no gradient is wanted."""
+        return self.compare(query_tokens, support_tokens)
+
     def losses(
         self,
         class_logits: Tensor,
@@ -98,11 +103,15 @@ class Learner(nn.Module):
 
     def checked_grid(
         self,
-        correlation: Tensor,
+        correlation: Correlation,
         support_mask: Tensor | None,
         query_grid: tuple[int, int] | None,
     ) -> tuple[int, int]:
         """The (h, w) of the query tokens, once all shapes are known to fit.
+
+        Args:
+            correlation: B x L M x Q x 145. support_mask: B x H x W.
+            query_grid: (h, w), or None for a square.
 
         Raises:
             CstlibError: they do not.
@@ -119,8 +128,9 @@ class Learner(nn.Module):
                 f"support patches, not {tokens} tokens: correlate with "
                 f"support_grid={SUPPORT_GRID}."
             )
-        masks = batch if support_mask is None else len(support_mask)
-        if masks != batch or (support_mask is not None and support_mask.ndim != 3):
+        if support_mask is not None and (
+            support_mask.ndim != 3 or len(support_mask) != batch
+        ):
             raise CstlibError(
                 f"{batch} correlations need support masks of {batch} x H x W, not "
                 f"{_shape(support_mask)}: pass one mask a pair."
@@ -155,5 +165,5 @@ def upsample_pairs(maps: Tensor, size: tuple[int, int]) -> Tensor:
     return full.unflatten(0, maps.shape[:2])
 
 
-def _shape(tensor: Tensor) -> str:
+def _shape(tensor: Any) -> str:
     return " x ".join(map(str, tensor.shape))

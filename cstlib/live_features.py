@@ -120,6 +120,17 @@ class Features:
         """The last block's queries and keys alone: all that pseudo-masks need."""
         return self.recent.attention(names)
 
+    def expect(self, supports: list[str]) -> None:
+        """Say before all else that these images are supports, and nothing more.
+
+        Of an image that is first met otherwise, all layers stay in memory for a while.
+        """
+        self.recent.expect(supports)
+
+    def forget_full(self) -> None:
+        """The queries at hand are done with: their memory may be used for others."""
+        self.recent.forget_full()
+
     def _compute(self, names: list[str]) -> Tokens:
         return self._run(torch.stack([self._image(name) for name in names]))
 

@@ -112,13 +112,13 @@ class Meter:
         self.episodes += 1
 
     def sums(self) -> Tensor:
-        """All sums in one float64 vector, for `add`."""
+        """All sums in one 1-D float64 tensor, for `add`."""
         tables = (*self._intersection.values(), *self._union.values())
         counts = [self.episodes, self._exact]
         return torch.from_numpy(np.concatenate([counts, *tables]))
 
     def add(self, sums: Tensor) -> None:
-        """Add what another meter of these classes has summed up (its `sums`)."""
+        """Add what another meter of these classes has summed up: its `sums`, 1-D."""
         episodes, exact, *_ = sums.tolist()
         self.episodes += episodes
         self._exact += exact
@@ -167,18 +167,22 @@ class Meter:
 
     @property
     def exact_ratio(self) -> float:
+        """ER so far, in [0, 1]; all figures as in `metrics`."""
         return self.metrics().exact_ratio
 
     @property
     def miou(self) -> float:
+        """mIoU so far, in [0, 1]."""
         return self.metrics().miou
 
     @property
     def fb_iou(self) -> float:
+        """FB-IoU so far, in [0, 1]."""
         return self.metrics().fb_iou
 
     @property
     def class_iou(self) -> dict[int, float]:
+        """Class id -> IoU so far, in [0, 1]."""
         return self.metrics().class_iou
 
 

@@ -10,10 +10,12 @@ how one writes it first, and how the published code does. Weights are those of
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from timm.models.vision_transformer import Attention
+from torch import Tensor
 
 from cstlib.backbones import Backbone
 from cstlib.cst import CST, HEADS, SUPPORT_GRID, CorrelationLayer
@@ -37,8 +39,8 @@ class PlainTokens:
 
 @torch.no_grad()
 def plain_tokens(backbone: Backbone, images: Tensor) -> PlainTokens:
-    """A ViT, block by block."""
-    vit = backbone.vit
+    """A ViT, block by block, on B x 3 x S x S images."""
+    vit: Any = backbone.vit
     x = vit.patch_embed((images - backbone.mean) / backbone.std)  # B x N x C
     x = torch.cat([vit.cls_token.expand(len(x), -1, -1), x], dim=1) + vit.pos_embed
     layers = []
@@ -50,7 +52,7 @@ def plain_tokens(backbone: Backbone, images: Tensor) -> PlainTokens:
     return PlainTokens(layers, q, k, tuple(vit.patch_embed.grid_size))
 
 
-def plain_attention(attention: nn.Module, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def plain_attention(attention: Attention, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Softmax attention over all tokens, B x (1+N) x C, and its queries and keys."""
     batch, tokens, width = x.shape
     heads = attention.num_heads
@@ -95,7 +97,7 @@ def plain_learner(
     """Equations (3)-(4) and the heads: class logits B x 2, mask logits B x 2 x h x w."""
     x = correlation
     for layer in cst.layers:
-        x = _plain_layer(layer, x, mask)
+        x = _plain_layer(cast(CorrelationLayer, layer), x, mask)
     x = cst.projection(x)
     cls_map, seg_map = x.unflatten(2, grid).unbind(dim=4)
     return cst.classify(cls_map), cst.segment(seg_map)

@@ -4,6 +4,9 @@ The stored outputs are part of the course: readers see them before they run a ce
 and ``pytest --nbval notebooks/`` compares them. They are therefore made by one
 command, in a clean kernel of this Python, in order, on the miniature and at the
 walkthrough's budget.
+
+With ``--try`` they are run in the world and at the budget that the environment names
+(`cstlib.course`), and nothing is stored: does the course run on Pascal-5i here?
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import argparse
 import os
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +38,11 @@ METADATA = {
         "pygments_lexer": "ipython3",
     },
 }
+STORED_WITH = {
+    "CSTLIB_BUDGET": "walkthrough",
+    "CSTLIB_WORLD": "mini",
+    "CSTLIB_BACKBONE": "",
+}
 KEPT_CELL_METADATA = ("tags",)
 
 
@@ -51,16 +60,26 @@ def add_parser(subparsers: Any) -> None:
         metavar="NAME",
         help="a notebook's name, its beginning (04), or its path; all if none is given",
     )
+    parser.add_argument(
+        "--try",
+        action="store_true",
+        dest="only_try",
+        help="run them as CSTLIB_WORLD, CSTLIB_BACKBONE and CSTLIB_BUDGET say, and "
+        "store nothing",
+    )
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Regenerate the chosen notebooks, saying how long each took."""
+    """Regenerate (or try) the chosen notebooks, saying how long each took."""
     for path in find(args.names):
         name = path.name
         if path.parent.name == "solutions":
             name = f"solutions/{name}"
         print(f"{name}: running", flush=True)
+        if args.only_try:
+            print(f"{name}: ran in {attempt(path):.0f} s", flush=True)
+            continue
         print(f"{name}: stored after {regenerate(path):.0f} s", flush=True)
     return 0
 
@@ -155,14 +174,35 @@ def regenerate(path: Path, timeout: int = 1800) -> float:
     return time.monotonic() - start
 
 
-def execute(notebook: Any, path: Path, timeout: int = 1800) -> None:
+def attempt(path: Path, timeout: int = 1800) -> float:
+    """Run the notebook at ``path`` as the environment says, and store nothing.
+
+    Returns:
+        Seconds that it took.
+
+    Raises:
+        CstlibError: as `regenerate`.
+    """
+    start = time.monotonic()
+    execute(read(path), path, timeout, environment={})
+    return time.monotonic() - start
+
+
+def execute(
+    notebook: Any,
+    path: Path,
+    timeout: int = 1800,
+    environment: Mapping[str, str] = STORED_WITH,
+) -> None:
     """Run all cells of ``notebook`` in place, in a new kernel beside ``path``.
+
+    Args:
+        environment: variables to set for the kernel.
 
     Raises:
         CstlibError: a cell raises, or takes longer than ``timeout`` seconds.
     """
     nbclient_exceptions = _import("nbclient.exceptions")
-    environment = {**os.environ, "CSTLIB_BUDGET": "walkthrough", "CSTLIB_WORLD": "mini"}
     client = _client(
         notebook,
         timeout=timeout,
@@ -174,7 +214,7 @@ def execute(notebook: Any, path: Path, timeout: int = 1800) -> None:
         resources={"metadata": {"path": str(path.parent)}},
     )
     try:
-        client.execute(env=environment)
+        client.execute(env={**os.environ, **_this_cstlib(), **environment})
     except nbclient_exceptions.CellExecutionError as error:
         failed = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip()
         raise CstlibError(
@@ -186,6 +226,12 @@ def execute(notebook: Any, path: Path, timeout: int = 1800) -> None:
             f"A cell of {path.name} took longer than {timeout} s, so the stored "
             "notebook was left as it was: give the cell less to do."
         ) from error
+
+
+def _this_cstlib() -> dict[str, str]:
+    """What makes a kernel, which starts elsewhere, import the copy that runs this."""
+    paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH")]
+    return {"PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
 
 def clean(notebook: Any) -> None:
@@ -216,11 +262,12 @@ def _client(notebook: Any, **options: Any) -> Any:
     browser and sees it as an output of the cell; this client stores it as one too.
     Readers of a stored notebook then see the figure at the widget's first position.
     """
-    nbclient = _import("nbclient")
     specs = _import("jupyter_client.kernelspec")
     kernel = _import("ipykernel.kernelspec")
+    manager_class: Any = specs.KernelSpecManager
+    client_class: Any = _import("nbclient").NotebookClient
 
-    class ThisPython(specs.KernelSpecManager):
+    class ThisPython(manager_class):
         """Knows one kernel: the Python that runs this, whatever else is registered."""
 
         def get_kernel_spec(self, kernel_name: str) -> Any:
@@ -228,7 +275,7 @@ def _client(notebook: Any, **options: Any) -> Any:
                 resource_dir=kernel.RESOURCES, **kernel.get_kernel_dict()
             )
 
-    class Client(nbclient.NotebookClient):
+    class Client(client_class):
         """Ignores the output widgets that a browser would fill."""
 
         def create_kernel_manager(self) -> Any:

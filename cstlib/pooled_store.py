@@ -27,8 +27,8 @@ from cstlib.backbones import Backbone, Tokens
 from cstlib.correlation import SUPPORT_GRID
 from cstlib.data.layout import read_layout
 from cstlib.feature_files import (
+    backbone_for,
     cannot_write,
-    check_size,
     drop_older,
     listed_images,
     numbers,
@@ -74,7 +74,7 @@ class SealedRows:
         self._map = np.memmap(self._file, np.uint8, "r", shape=shape)
 
     def read(self, name: str) -> np.ndarray | None:
-        """The row of an image, float16; None where there is none (yet).
+        """The row of an image, 1-D float16; None where there is none (yet).
 
         Raises:
             CstlibError: the image is on no list.
@@ -90,7 +90,7 @@ class SealedRows:
         return row[:-SEAL].view(np.float16)
 
     def write(self, name: str, values: np.ndarray) -> None:
-        """Keep a row; on a full disk say so once, and keep no more."""
+        """Keep a row, 1-D; on a full disk say so once, and keep no more."""
         if self._closed:
             return
         row = values.astype(np.float16, copy=False).view(np.uint8)
@@ -116,7 +116,7 @@ class SealedRows:
             content = self._content(name)
             self._contents[name] = hashlib.blake2b(content, digest_size=SEAL).digest()
         digest = hashlib.blake2b(self._contents[name], digest_size=SEAL)
-        digest.update(row)
+        digest.update(row.data)
         return digest.digest()
 
 
@@ -141,8 +141,8 @@ class PooledStore(Features):
         keys: bool = True,
     ) -> None:
         image_of = listed_images(world)
+        backbone = backbone_for(world, backbone)
         super().__init__(backbone, lambda name: image_of[name](name), device, precision)
-        check_size(world, self.backbone)
         names = sorted(image_of)
         stem = f"{world.name}-{self.name}-pooled-{precision}"
         digest = weights_fingerprint(world, self.backbone)
@@ -179,6 +179,16 @@ class PooledStore(Features):
             attn_k=attn_k,
         )
 
+    def expect(self, supports: list[str]) -> None:
+        """As for `Features`, of those images whose pooled tokens are not kept yet.
+
+        Raises:
+            CstlibError: an image is on no list of the world, missing or unreadable.
+        """
+        missing = [name for name in supports if self._pooled.read(name) is None]
+        if missing:
+            self.recent.expect(missing)
+
     def attention(self, names: list[str]) -> Tokens:
         """The class token's query and all keys; errors as in `support_tokens`."""
         if self._keys is None:
@@ -194,8 +204,9 @@ class PooledStore(Features):
         shapes: list[tuple[int, ...]],
     ) -> list[Tensor]:
         """Float32 parts of rows. What is computed is rounded as if it had been read."""
-        found = {name: table.read(name) for name in dict.fromkeys(names)}
-        missing = [name for name, row in found.items() if row is None]
+        kept = {name: table.read(name) for name in dict.fromkeys(names)}
+        found = {name: row for name, row in kept.items() if row is not None}
+        missing = [name for name in kept if name not in found]
         if missing:
             rows = _packed(live(missing))  # B x width
             for name, row in zip(missing, rows):

@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from matplotlib.colors import to_hex
+from torch import Tensor
 from tqdm.auto import tqdm
 
 from cstlib import files, records
@@ -26,6 +26,7 @@ from cstlib.predicted import ImagePrediction
 from cstlib.predictor import Predictor
 from cstlib.user_images import shown
 from cstlib.user_queries import find_queries
+from cstlib.user_support import SupportImage
 
 
 def add_parser(subparsers) -> None:
@@ -151,7 +152,7 @@ def _describe(predictor: Predictor, args: argparse.Namespace) -> dict[str, Any]:
         "versions": records.versions(),
         "notes": predictor.notes,
         "classes": [
-            {"name": name, "label": label, "colour": to_hex([x / 255 for x in colour])}
+            {"name": name, "label": label, "colour": "#" + bytes(colour).hex()}
             for label, (name, colour) in enumerate(
                 zip(names, class_colours(len(names))), start=1
             )
@@ -161,7 +162,7 @@ def _describe(predictor: Predictor, args: argparse.Namespace) -> dict[str, Any]:
                 "class": image.class_name,
                 "image": shown(image.path),
                 "mask": shown(image.mask_path) if image.mask_path else "pseudo-mask",
-                "marked": round(image.mask.float().mean().item(), 4),
+                "marked": round(_mask(image).float().mean().item(), 4),
             }
             for image in predictor.support
         ],
@@ -171,11 +172,17 @@ def _describe(predictor: Predictor, args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
+def _mask(image: SupportImage) -> Tensor:
+    """H x W bool; the predictor gives each support image one."""
+    assert image.mask is not None
+    return image.mask
+
+
 def _draw_support(predictor: Predictor, path: Path) -> None:
     rows: dict[str, list] = {name: [] for name in predictor.class_names}
     for image in predictor.support:
         word = "given mask" if image.mask_path else "pseudo-mask"
-        rows[image.class_name].append((image.thumbnail, image.mask.numpy(), word))
+        rows[image.class_name].append((image.thumbnail, _mask(image).numpy(), word))
     with files.replacing(path) as temporary:
         draw_support(rows).save(temporary, format="JPEG", quality=90)
 

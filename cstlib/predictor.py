@@ -93,10 +93,10 @@ class Predictor:
         usual = saved.config.get("backbone") or AUTHORS_BACKBONE
         self.backbone = load_backbone(backbone or usual).to(self.device)
         self.side = self.backbone.image_size
-        support = read_support(classes, self.backbone.image_size)
-        self._tokens, self._masks = self._encode(support)
+        images = read_support(classes, self.backbone.image_size)
+        self._tokens, self._masks = self._encode(images)
         self.support = [
-            replace(image, mask=mask) for image, mask in zip(support, self._masks.cpu())
+            replace(image, mask=mask) for image, mask in zip(images, self._masks.cpu())
         ]
         self.shots = [len(c.images) for c in classes]
         channels = len(self._tokens.cls) * self._tokens.heads
@@ -130,11 +130,7 @@ class Predictor:
             try:
                 if error:
                     raise error
-                if isinstance(query, Image.Image):
-                    picture = picture_of(query)
-                else:
-                    picture = read_picture(query)
-                found = self._predict(picture)
+                found = self._predict(_read(query))
             except CstlibError as error:
                 if failures is None:
                     raise
@@ -142,10 +138,27 @@ class Predictor:
                 continue
             yield replace(found, source=source, name=names.take(query))
 
+    def evidence(self, query: Query) -> tuple[Tensor, Tensor]:
+        """What each support alone says of one picture, before equation 8 joins them.
+
+        Returns:
+            For the P supports in the order of ``support``: P probabilities that the
+            query shows the support's class, and P x h x w foreground logits, whose
+            sigmoid is a pixel's probability once they are upsampled to its size.
+
+        Raises:
+            CstlibError: the query cannot be read.
+        """
+        return self._evidence(_read(query))
+
+    @torch.inference_mode()
+    def _evidence(self, picture: Picture) -> tuple[Tensor, Tensor]:
+        image = picture.tensor(self.backbone.image_size)[None].to(self.device)
+        return self._compare(self.backbone(image))
+
     @torch.inference_mode()
     def _predict(self, picture: Picture) -> ImagePrediction:
-        image = picture.tensor(self.backbone.image_size)[None].to(self.device)
-        class_prob, maps = self._compare(self.backbone(image))
+        class_prob, maps = self._evidence(picture)
         labels = np.empty(picture.size, dtype=np.uint8)
         # Averages over a class's own shots: classes may have different numbers.
         class_prob = self._by_class(class_prob)[:, None]  # N x 1
@@ -177,7 +190,7 @@ class Predictor:
         class_probs, maps = [], []
         for start in range(0, len(self._masks), at_once):
             chunk = slice(start, start + at_once)
-            correlation = self.learner.compare(query, self._tokens[chunk])
+            correlation = self.learner.compare_once(query, self._tokens[chunk])
             with torch.autocast(
                 self.device.type, torch.bfloat16, enabled=self.precision == "bf16"
             ):
@@ -217,6 +230,10 @@ class Predictor:
         return Tokens.cat(tokens), torch.stack(masks)
 
 
+def _read(query: Query) -> Picture:
+    return picture_of(query) if isinstance(query, Image.Image) else read_picture(query)
+
+
 def _notes(backbone: str, usual: str) -> list[str]:
     """What a user should know about the weights that were chosen."""
     notes = []
@@ -224,8 +241,8 @@ def _notes(backbone: str, usual: str) -> list[str]:
         notes.append(
             f"{backbone} has only ever seen the course's drawings: for photographs "
             "take the backbone dino-vits8 (fetched on first use, or put at "
-            f"{data_home() / 'weights' / 'dino-vits8.pth'}) and the checkpoint of a learner that "
-            "was trained with it."
+            f"{data_home() / 'weights' / 'dino-vits8.pth'}) and the checkpoint of a "
+            "learner that was trained with it."
         )
     if backbone != usual:
         notes.append(

@@ -268,7 +268,11 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Pre-train, or measure weights that are there."""
+    """Pre-train, or measure weights that are there.
+
+    Raises:
+        CstlibError: an option is missing or not possible, or what it leads to.
+    """
     if args.probe:
         print(report(args.probe))
         return 0

@@ -88,9 +88,11 @@ class DinoHead(nn.Module):
         self.prototypes = nn.Parameter(torch.randn(prototypes, narrow))
 
     def embed(self, token: Tensor) -> Tensor:
+        """B x 96 -> B x narrow, of length one."""
         return F.normalize(self.mlp(token).float(), dim=-1)
 
     def forward(self, token: Tensor) -> Tensor:
+        """B x 96 -> B x K cosines."""
         return self.embed(token) @ F.normalize(self.prototypes, dim=-1).T
 
 
@@ -156,7 +158,8 @@ class Pretraining:
         # A teacher drops no branch; its head normalises by the batch, as the student's.
         self.teacher = copy.deepcopy(self.student).requires_grad_(False).eval()
         self.teacher_head = copy.deepcopy(self.student_head).requires_grad_(False)
-        decayed, plain = [], []
+        decayed: list[nn.Parameter] = []
+        plain: list[nn.Parameter] = []
         for module in (self.student, self.student_head):
             for parameter in module.parameters():
                 (decayed if parameter.ndim > 1 else plain).append(parameter)
@@ -272,7 +275,7 @@ class Pretraining:
 
 
 def normalised(view: Tensor) -> Tensor:
-    """Pixels in [0, 1] less ImageNet's mean, in its standard deviations."""
+    """B x 3 x H x W in [0, 1] less ImageNet's mean, in its standard deviations."""
     return (view - IMAGENET_MEAN) / IMAGENET_STD
 
 

@@ -15,19 +15,52 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cstlib.backbone_weights import load_vit_weights
 from cstlib.backbones import BACKBONES, Backbone, Tokens, load_backbone, mini_vit
 from cstlib.data.voc import VOID, VocDataset
-from cstlib.pseudo_masks import attention_map, output_tokens
+from cstlib.probe_controls import colour_histogram, pixel_patches, pixel_tokens
+from cstlib.probe_figures import (
+    THRESHOLDS,
+    auc,
+    best_threshold,
+    foreground,
+    matching_auc,
+    matching_scores,
+    nearest_neighbour,
+    overlap,
+    soft_map,
+)
+from cstlib.pseudo_masks import output_tokens
 from cstlib.worlds import World, load_world
+
+__all__ = [
+    "THRESHOLDS",
+    "ProbeImages",
+    "Prober",
+    "all_folds",
+    "auc",
+    "backbone_from",
+    "best_threshold",
+    "class_pairs",
+    "colour_histogram",
+    "extract",
+    "foreground",
+    "load_images",
+    "matching_auc",
+    "matching_scores",
+    "nearest_neighbour",
+    "overlap",
+    "pixel_patches",
+    "pixel_tokens",
+    "probe_episodes",
+    "report",
+    "soft_map",
+]
 
 # The same network with weights of another origin.
 TWINS = ("supervised-mini", "random-mini")
-# In the units of equation 11: (mean cosine + 1) / 2.
-THRESHOLDS = np.round(np.arange(0.05, 0.951, 0.01), 2)
 
 
 def backbone_from(state: dict[str, Tensor]) -> Backbone:
@@ -67,42 +100,8 @@ def load_images(dataset: VocDataset, count: int | None = None) -> ProbeImages:
 
 @torch.inference_mode()
 def extract(backbone: Backbone, pixels: Tensor, batch: int = 50) -> Tokens:
-    """Tokens of all images, in batches."""
+    """Tokens of all images, B x 3 x S x S, in batches."""
     return Tokens.cat(backbone(part) for part in pixels.split(batch))
-
-
-def overlap(predicted: Tensor, truth: Tensor, counted: Tensor) -> float:
-    """Intersection over union, summed over all images, on the counted pixels only."""
-    both = (predicted & truth & counted).sum().item()
-    either = ((predicted | truth) & counted).sum().item()
-    return both / max(either, 1)
-
-
-def soft_map(image: Tokens, support: Tokens, size: tuple[int, int]) -> Tensor:
-    """Equation 11 before its threshold: B x H x W in [0, 1]."""
-    values = attention_map(image, support).mean(1)
-    small = values.unflatten(1, image.grids[-1]).unsqueeze(1)
-    large = F.interpolate(small, size=size, mode="bilinear", align_corners=True)
-    return (large.squeeze(1) + 1) / 2
-
-
-def best_threshold(maps: Tensor, truth: Tensor, counted: Tensor) -> float:
-    """The threshold of equation 11 with the highest IoU on these images."""
-    # Pixels are sorted once into the gaps between thresholds; a mask at a threshold is
-    # everything in the gaps above it.
-    edges = torch.from_numpy(THRESHOLDS).to(maps.dtype)
-    gap = torch.bucketize(maps[counted], edges)
-    gaps = len(edges) + 1
-    hits = torch.bincount(gap[truth[counted]], minlength=gaps)
-    taken = torch.bincount(gap, minlength=gaps)
-    both = hits.flip(0).cumsum(0).flip(0)[1:]
-    either = taken.flip(0).cumsum(0).flip(0)[1:] + hits.sum() - both
-    return float(THRESHOLDS[(both / either.clamp_min(1)).argmax()])
-
-
-def foreground(masks: Tensor) -> tuple[Tensor, Tensor]:
-    """Which pixels belong to any object, and which count (all but void)."""
-    return (masks > 0) & (masks != VOID), masks != VOID
 
 
 def class_pairs(images: ProbeImages, dataset: VocDataset, seed: int = 0):
@@ -127,54 +126,6 @@ def class_pairs(images: ProbeImages, dataset: VocDataset, seed: int = 0):
     return queries, supports, classes
 
 
-def nearest_neighbour(
-    gallery: Tensor, gallery_class: Tensor, probe: Tensor, probe_class: Tensor
-) -> float:
-    """Share of single-class images whose nearest by cosine has their class.
-
-    Features are B x C; class 0 marks images of several classes, left out.
-    """
-    keep, ask = gallery_class > 0, probe_class > 0
-    similarity = F.normalize(probe[ask], dim=1) @ F.normalize(gallery[keep], dim=1).T
-    found = gallery_class[keep][similarity.argmax(1)]
-    return (found == probe_class[ask]).float().mean().item()
-
-
-def auc(scores: np.ndarray, positive: np.ndarray) -> float:
-    """Area under the ROC curve: chance that a positive scores above a negative."""
-    order = np.argsort(scores, kind="stable")
-    _, inverse, counts = np.unique(
-        scores[order], return_inverse=True, return_counts=True
-    )
-    # Equal scores share their mean rank.
-    ends = np.cumsum(counts)
-    ranks = np.empty(len(scores))
-    ranks[order] = ((ends - counts + 1 + ends) / 2)[inverse]
-    positives = positive.sum()
-    negatives = len(positive) - positives
-    rank_sum = ranks[positive].sum() - positives * (positives + 1) / 2
-    return float(rank_sum / (positives * negatives))
-
-
-def matching_scores(patches: Tensor, masks: Tensor, episodes) -> np.ndarray:
-    """Mean, over the support object's tokens, of the best cosine to a query token.
-
-    Args:
-        patches: B x N x C, N = 12 x 12, one layer's tokens of all images.
-        masks: B x H x W class ids.
-        episodes: (query index, support index, class), one row each.
-    """
-    tokens = F.normalize(patches, dim=-1)
-    side = int(tokens.shape[1] ** 0.5)
-    scores = []
-    for query, support, c in episodes:
-        share = F.adaptive_avg_pool2d((masks[support] == c).float()[None], side)
-        owned = share.flatten() >= min(0.5, share.max().item())
-        best = (tokens[support][owned] @ tokens[query].T).amax(1)
-        scores.append(best.mean().item())
-    return np.array(scores)
-
-
 def probe_episodes(world: World, images: ProbeImages, count: int = 1000):
     """1-way 1-shot episodes of every fold's held-out classes.
 
@@ -193,42 +144,6 @@ def probe_episodes(world: World, images: ProbeImages, count: int = 1000):
         presence = np.array([dataset.presence(p)[0].item() for p in plans])
         folds.append((rows, presence))
     return folds
-
-
-def matching_auc(layers: list[Tensor], masks: Tensor, folds) -> list[float]:
-    """AUC of presence by training-free matching, mean over folds, one a layer."""
-    return [
-        float(np.mean([auc(matching_scores(t, masks, rows), p) for rows, p in folds]))
-        for t in layers
-    ]
-
-
-def colour_histogram(pixels: Tensor, bins: int = 6) -> Tensor:
-    """B x bins^3 square roots of joint colour frequencies: what colour alone tells."""
-    index = (pixels * bins).long().clamp(max=bins - 1)
-    flat = (index[:, 0] * bins + index[:, 1]) * bins + index[:, 2]
-    counts = [torch.bincount(row.flatten(), minlength=bins**3) for row in flat]
-    return (torch.stack(counts).float() / flat[0].numel()).sqrt()
-
-
-def pixel_patches(pixels: Tensor, patch: int = 8) -> Tensor:
-    """Raw patches in place of tokens, each less its mean: B x N x 192."""
-    columns = F.unfold(pixels, patch, stride=patch).transpose(1, 2)
-    return columns - columns.mean(-1, keepdim=True)
-
-
-def pixel_tokens(pixels: Tensor, sign: float, patch: int = 8) -> Tokens:
-    """Raw patches as keys and their mean, times ``sign``, as the class token's query."""
-    patches = F.unfold(pixels - 0.5, patch, stride=patch).transpose(1, 2)  # B x N x 192
-    mean = patches.mean(1, keepdim=True)
-    return Tokens(
-        cls=[mean[:, 0]],
-        patches=[patches],
-        grids=[(pixels.shape[2] // patch, pixels.shape[3] // patch)],
-        heads=1,
-        attn_q=sign * mean[:, None],
-        attn_k=torch.cat([mean, patches], 1)[:, None],
-    )
 
 
 class Prober:

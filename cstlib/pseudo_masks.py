@@ -7,6 +7,7 @@ cross-attention, of the support image itself self-attention.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -39,14 +40,14 @@ def mean_map(attention: Tensor, grid: tuple[int, int]) -> Tensor:
     return attention.mean(dim=1).unflatten(1, grid)
 
 
-def upsample(maps: Tensor, size: tuple[int, int]) -> Tensor:
+def upsample(maps: Tensor, size: Sequence[int]) -> Tensor:
     """Equation (10): the map at the image's size, bilinear: B x h x w -> B x H x W."""
     maps = F.interpolate(maps[:, None], size, mode="bilinear", align_corners=True)
     return maps[:, 0]
 
 
 def binarise(maps: Tensor, threshold: float = THRESHOLD) -> Tensor:
-    """Equation (11): cosines moved from [-1, 1] to [0, 1], then cut: bool."""
+    """Equation (11): cosines moved from [-1, 1] to [0, 1], then cut: any shape, bool."""
     return (maps + 1) / 2 > threshold
 
 

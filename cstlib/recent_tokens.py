@@ -45,6 +45,7 @@ class RecentTokens:
         self._full_images, self._small_bytes = full, small
         self._full: OrderedDict[str, Tokens] = OrderedDict()
         self._small: OrderedDict[str, tuple[Tokens, Tokens]] = OrderedDict()
+        self._bytes_each = 0  # of what is kept of a support, once one was seen
         self.computed = 0
 
     def full(self, names: list[str]) -> Tokens:
@@ -52,14 +53,27 @@ class RecentTokens:
         return self._gather(names, self._full, lambda full, small: full)
 
     def pooled(self, names: list[str]) -> Tokens:
-        """As `full`, pooled to the support's grid; the class token's key alone."""
-        return self._gather(names, self._small, lambda full, small: small)[0]
+        """As `full`, pooled to the support's grid; the class token's key alone.
+
+        Whoever asks for these first wants an image as a support: nothing else is kept.
+        """
+        choose, keep_full = (lambda full, small: small), False
+        return self._gather(names, self._small, choose, keep_full)[0]
+
+    def expect(self, supports: list[str]) -> None:
+        """Compute these now, and remember them as supports only, if all can be."""
+        if len(supports) * self._bytes_each <= self._small_bytes:
+            self.pooled(supports)
+
+    def forget_full(self) -> None:
+        """Give the memory of all layers' tokens back; what supports need stays."""
+        self._full.clear()
 
     def attention(self, names: list[str]) -> Tokens:
         """No layers; the class token's query and all keys."""
         return self._gather(names, self._small, lambda full, small: small)[1]
 
-    def _gather(self, names, kept: OrderedDict, choose: Callable):
+    def _gather(self, names, kept: OrderedDict, choose: Callable, keep_full=True):
         rows = {}
         for name in dict.fromkeys(names):
             if name in kept:
@@ -68,29 +82,38 @@ class RecentTokens:
         missing = [name for name in dict.fromkeys(names) if name not in rows]
         for start in range(0, len(missing), self._at_once):
             batch = missing[start : start + self._at_once]
+            if keep_full:  # what has to go, goes before its successors need memory
+                self._shorten(self._full, self._full_images - len(batch))
             found = self._compute(batch)
             self.computed += len(batch)
             for i, name in enumerate(batch):
                 # A row of a batch would keep the whole batch in memory.
                 one = found if len(batch) == 1 else _copied(found[i])
-                rows[name] = choose(*self._remember(name, one))
+                rows[name] = choose(*self._remember(name, one, keep_full))
         parts = [rows[name] for name in names]
         if isinstance(parts[0], tuple):
             return tuple(Tokens.cat(forms) for forms in zip(*parts))
         return Tokens.cat(parts)
 
-    def _remember(self, name: str, one: Tokens) -> tuple[Tokens, tuple[Tokens, Tokens]]:
-        """Keep an image in all its forms, and drop what was not asked for longest."""
+    def _remember(
+        self, name: str, one: Tokens, keep_full: bool
+    ) -> tuple[Tokens, tuple[Tokens, Tokens]]:
+        """Keep an image in its forms, and drop what was not asked for longest."""
         full = replace(one, attn_q=one.attn_q[:, :, :1].clone())
         pooled = replace(pool_tokens(full), attn_k=one.attn_k[:, :, :1].clone())
         small = (pooled, replace(full, cls=[], patches=[]))
-        self._full[name], self._small[name] = full, small
-        while len(self._full) > self._full_images:
-            self._full.popitem(last=False)
-        bytes_each = sum(map(_bytes, small))
-        while len(self._small) > max(1, self._small_bytes // bytes_each):
-            self._small.popitem(last=False)
+        if keep_full:
+            self._full[name] = full
+            self._shorten(self._full, self._full_images)
+        self._small[name] = small
+        self._bytes_each = sum(map(_bytes, small))
+        self._shorten(self._small, max(1, self._small_bytes // self._bytes_each))
         return full, small
+
+    @staticmethod
+    def _shorten(kept: OrderedDict, length: int) -> None:
+        while len(kept) > max(0, length):
+            kept.popitem(last=False)
 
 
 def _copied(tokens: Tokens) -> Tokens:

@@ -101,16 +101,21 @@ def read_records(folder: str | Path | None = None, **wanted: object) -> list[dic
     return found
 
 
-def metrics_table(metrics: dict[str, dict], class_names: Sequence[str] = ()) -> str:
+def metrics_table(
+    metrics: dict[str, dict], class_names: Sequence[str] = (), task: str = "fs-cs"
+) -> str:
     """ER, mIoU, FB-IoU and per-class IoU times 100, a column per treatment of void.
 
     Args:
         metrics: treatment -> `cstlib.metrics.Metrics.as_dict`, as in the records.
         class_names: of classes 1, 2, ...; ids are shown where they are missing.
+        task: "fs-s" classifies nothing, so that ER would mean nothing.
     """
     columns = list(metrics.values())
     lines = [["", *(f"void: {void}" for void in metrics)]]
     for title, key in (("ER", "exact_ratio"), ("mIoU", "miou"), ("FB-IoU", "fb_iou")):
+        if title == "ER" and task == "fs-s":
+            continue
         lines.append([title, *(f"{100 * column[key]:.1f}" for column in columns)])
     for c in columns[0]["class_iou"]:
         name = class_names[int(c) - 1] if int(c) <= len(class_names) else f"class {c}"

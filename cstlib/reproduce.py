@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import mean, stdev
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from cstlib import distributed, records
 from cstlib.baselines import load_learner
 from cstlib.baselines.controls import all_foreground, pseudo_mask_prediction
+from cstlib.baselines.panet import prototype_prediction
 from cstlib.config import TrainConfig
 from cstlib.errors import CstlibError
 from cstlib.evaluation import evaluate_both, measure
@@ -21,9 +23,13 @@ from cstlib.fitting import Run
 from cstlib.metrics import VOID_WAYS, Metrics
 from cstlib.paper import paper_rows
 from cstlib.paths import data_home
+from cstlib.supervision import TrueMasks
 from cstlib.training import run_name, train
-from cstlib.worlds import World
+from cstlib.worlds import World, name_in_files
 
+TITLES = {"er": "ER", "miou": "mIoU", "fb_iou": "FB-IoU"}
+# Of training: enough for validation to level off on the miniature.
+EPISODES = 6000
 FIGURES = {"er": "exact_ratio", "miou": "miou", "fb_iou": "fb_iou"}
 
 
@@ -38,10 +44,11 @@ class Job:
 
     @property
     def run(self) -> str:
-        """The name of the run; a control's depends on the fold alone."""
+        """The name of the run; a control's depends on fold and task alone."""
         if self.row.control:
-            fold = f"fold{self.config.fold}"
-            return records.run_name(self.config.data, fold, self.row.control)
+            data, fold = name_in_files(self.config.data), f"fold{self.config.fold}"
+            task = "" if self.config.task == "fs-cs" else self.config.task
+            return records.run_name(data, fold, self.row.control, task)
         return run_name(self.config)
 
     def record_name(self, measure: Measure) -> str:
@@ -84,15 +91,15 @@ def jobs(
     """
     if not table.rows:
         raise CstlibError(
-            f"Table {table.number} needs {table.needs}, which this command does not "
-            "run: --list names the tables that it does."
+            f"Table {table.number} is not in miniature ({table.needs}): see `"
+            f"{table.instead}`, or choose another table from --list."
         )
     common = {"backbone": world.backbone, **common}
     return [
         Job(
             table,
             row,
-            configuration(row, world.name, fold, seed, **common),
+            configuration(row, world.data, fold, seed, **common),
             test_episodes,
         )
         for seed in seeds
@@ -105,6 +112,56 @@ def jobs(
 def recorded() -> dict[str, dict]:
     """All records by name."""
     return {record["name"]: record for record in records.read_records()}
+
+
+def recorded_seeds(have: Mapping[str, Mapping[str, Any]]) -> list[int]:
+    """The seeds of those records, rising; [0] without any."""
+    return sorted({record.get("seed", 0) for record in have.values()}) or [0]
+
+
+def recorded_cells(
+    table: Table,
+    world: World,
+    have: dict[str, dict],
+    folds: Sequence[int] | None = None,
+    seeds: Sequence[int] | None = None,
+    **common: Any,
+) -> dict[tuple[str, Measure, str], Cell]:
+    """`results` of a table from whichever runs are recorded, running nothing.
+
+    Args:
+        have: records by name, as `recorded` gives them.
+        folds, seeds: which runs count, by default all.
+        common: as for `jobs`; 6,000 training episodes by default.
+
+    Raises:
+        CstlibError: the table is not in miniature.
+    """
+    folds = range(world.n_folds) if folds is None else folds
+    seeds = recorded_seeds(have) if seeds is None else seeds
+    todo = jobs(table, world, folds, seeds, **{"episodes": EPISODES, **common})
+    return results(todo, have)
+
+
+def recorded_runs(
+    settings: Mapping[str, Any], world: World, have: Mapping[str, dict]
+) -> list[dict]:
+    """The training records of these settings, on every fold with every seed there is.
+
+    Args:
+        settings: fields of `TrainConfig` off their standard, as in a `Row`.
+    """
+    row, common = Row("", dict(settings)), {"episodes": EPISODES}
+    names = (
+        run_name(
+            configuration(
+                row, world.data, fold, seed, backbone=world.backbone, **common
+            )
+        )
+        for fold in range(world.n_folds)
+        for seed in recorded_seeds(have)
+    )
+    return [have[name] for name in names if name in have]
 
 
 def run_job(job: Job, world: World, device: str | torch.device | None = None) -> None:
@@ -121,7 +178,9 @@ def run_job(job: Job, world: World, device: str | torch.device | None = None) ->
     )
     if job.row.control:
         for test in wanted:
-            _record(job, test, _control(job, world, features, test), features)
+            began = time.perf_counter()
+            found = _control(job, world, features, test)
+            _record(job, test, found, features, time.perf_counter() - began)
         return
     out = data_home() / "runs" / job.run
     begun, trained = distributed.from_first(
@@ -146,6 +205,7 @@ def run_job(job: Job, world: World, device: str | torch.device | None = None) ->
     saved = distributed.from_first(lambda: load_learner(out / "best.pt").learner)
     run.learner.load_state_dict(saved.state_dict())
     for way, shot in more:
+        began = time.perf_counter()
         found = evaluate_both(
             run.learner,
             run.held_out,
@@ -157,24 +217,32 @@ def run_job(job: Job, world: World, device: str | torch.device | None = None) ->
             job.config.precision,
             progress=True,
         )
-        _record(job, (way, shot), found, features)
+        seconds = time.perf_counter() - began
+        _record(job, (way, shot), found, features, seconds)
 
 
 def _control(
     job: Job, world: World, features: Features, test: Measure
 ) -> dict[str, Metrics]:
     """A predictor that learns nothing, under both treatments of void."""
-    held_out = world.dataset(job.config.fold, "val")
+    held_out = world.dataset(job.config.fold, "val", job.config.task)
     predictor = {
         "foreground": lambda: all_foreground(held_out),
         "dino": lambda: pseudo_mask_prediction(held_out, features),
+        "panet": lambda: prototype_prediction(
+            held_out, features, TrueMasks(held_out, features)
+        ),
     }[job.row.control]()
     meter = measure(predictor, held_out, *test, job.test_episodes, progress=True)
     return {void: meter.metrics(void) for void in VOID_WAYS}
 
 
 def _record(
-    job: Job, test: Measure, metrics: dict[str, Metrics], features: Features
+    job: Job,
+    test: Measure,
+    metrics: dict[str, Metrics],
+    features: Features,
+    seconds: float,
 ) -> None:
     if not distributed.is_first():
         return
@@ -196,6 +264,7 @@ def _record(
             "device": records.describe_device(features.device),
             "processes": distributed.size(),
             "versions": records.versions(),
+            "duration_s": round(seconds, 1),
             "metrics": {void: found.as_dict() for void, found in metrics.items()},
         }
     )
@@ -206,12 +275,14 @@ class Cell:
     """One figure of a table in percent: ours, over ``runs`` records, and the paper's.
 
     ``spread`` is the standard deviation over the runs' folds and seeds, None for one.
+    ``values`` are the runs' own figures.
     """
 
     value: float | None
     spread: float | None
     runs: int
     paper: float | None
+    values: tuple[float, ...] = ()
 
     def __str__(self) -> str:
         if self.value is None:
@@ -236,11 +307,14 @@ def results(
             ]
             for figure, key in FIGURES.items():
                 values = [100 * metrics[key] for metrics in kept]
+                if figure == "er" and row.settings.get("task") == "fs-s":
+                    values = []  # nothing is classified
                 found[row.name, test, figure] = Cell(
                     mean(values) if values else None,
                     stdev(values) if len(values) > 1 else None,
                     len(values),
                     _published(table, row, test, figure),
+                    tuple(values),
                 )
     return found
 
@@ -250,31 +324,39 @@ def _published(table: Table, row: Row, test: Measure, figure: str) -> float | No
     if row.paper is None:
         return None
     way, shot = test
-    rows = paper_rows(table=table.number, way=way, shot=shot, **row.paper)
+    rows = paper_rows(**{"table": table.number, "way": way, "shot": shot, **row.paper})
     return rows[0].get(figure) if len(rows) == 1 else None
 
 
 def as_text(done: Sequence[Job], have: dict[str, dict]) -> str:
-    """A table as text: ER and mIoU of each test, here and in the paper."""
-    table, cells = done[0].table, results(done, have)
+    """A table as text: the figures of each test, here and in the paper.
+
+    A spread is the standard deviation over folds and seeds together.
+    """
+    return cells_text(done[0].table, results(done, have))
+
+
+def cells_text(table: Table, cells: Mapping[tuple[str, Measure, str], Cell]) -> str:
+    """The text of a table whose figures are given, as `recorded_cells` gives them."""
     width = max(len(row.name) for row in table.rows)
     lines = [f"Table {table.number}: {table.title} (%)"]
     for way, shot in table.measures:
         lines += [
             "",
             f"{way}-way {shot}-shot".ljust(width)
-            + f"{'ER':>14}{'paper':>8}{'mIoU':>14}{'paper':>8}{'runs':>6}",
+            + "".join(f"{TITLES[key]:>14}{'paper':>8}" for key in table.figures)
+            + f"{'runs':>6}",
         ]
         for row in table.rows:
-            er, miou = (
-                cells[row.name, (way, shot), figure] for figure in ("er", "miou")
-            )
+            mine = [cells[row.name, (way, shot), figure] for figure in table.figures]
             lines.append(
                 row.name.ljust(width)
                 + "".join(
                     f"{cell!s:>14}{'-' if cell.paper is None else cell.paper:>8}"
-                    for cell in (er, miou)
+                    for cell in mine
                 )
-                + f"{miou.runs:>6}"
+                + f"{mine[0].runs:>6}"
             )
+    if table.lacks:
+        lines += ["", f"Not in miniature: {table.lacks}."]
     return "\n".join(lines)

@@ -14,11 +14,15 @@ from cstlib.errors import CstlibError
 from cstlib.evaluation import PRECISIONS
 from cstlib.experiments import TABLES, Table, find_table
 from cstlib.features import add_cache_option
-from cstlib.reproduce import as_text, jobs, recorded, run_job
+from cstlib.reproduce import (
+    EPISODES,
+    as_text,
+    jobs,
+    recorded,
+    recorded_seeds,
+    run_job,
+)
 from cstlib.worlds import load_world
-
-# Enough for validation to level off on the miniature; elsewhere say it yourself.
-EPISODES = 6000
 
 
 def add_parser(subparsers) -> None:
@@ -37,7 +41,12 @@ def add_parser(subparsers) -> None:
     add("--claims", action="store_true", help="judge the paper's claims on the records")
     add("--data", help="world: mini, pascal or coco")
     add("--folds", type=int, nargs="+", help="folds of held-out classes (all)")
-    add("--seeds", type=int, nargs="+", default=[0], help="of weights and order (0)")
+    add(
+        "--seeds",
+        type=int,
+        nargs="+",
+        help="of weights and order (0; with --show and --claims, all that are recorded)",
+    )
     add("--episodes", type=int, default=EPISODES, help=f"of training ({EPISODES})")
     add("--test-episodes", type=int, default=1000, help="of each test (1000)")
     add("--precision", choices=PRECISIONS, default=TrainConfig().precision)
@@ -47,7 +56,11 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run a table and print it; or list the tables."""
+    """Run a table and print it; or list the tables.
+
+    Raises:
+        CstlibError: no table is named, or there is none of that name.
+    """
     if args.list:
         print("\n".join(describe(number) for number in TABLES))
         return 0
@@ -68,11 +81,12 @@ def run(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace, table: Table, device: torch.device) -> int:
     world = distributed.first_before_others(lambda: load_world(args.data))
     folds = range(world.n_folds) if args.folds is None else args.folds
+    seeds = args.seeds or (recorded_seeds(recorded()) if args.show else [0])
     todo = jobs(
         table,
         world,
         folds,
-        args.seeds,
+        seeds,
         args.test_episodes,
         episodes=args.episodes,
         precision=args.precision,
@@ -88,10 +102,10 @@ def judged(args: argparse.Namespace) -> str:
     world, have = load_world(args.data), recorded()
     folds = range(world.n_folds) if args.folds is None else args.folds
     runs = {
-        "data": world.name,
+        "data": world.data,
         "backbone": world.backbone,
         "folds": folds,
-        "seeds": args.seeds,
+        "seeds": args.seeds or recorded_seeds(have),
         "episodes": args.episodes,
         "precision": args.precision,
     }
@@ -114,8 +128,12 @@ def _run_all(todo, world, device) -> None:
 
 
 def describe(number: str) -> str:
-    """A table's line in the list."""
+    """A table in the list: its line, and what of it is not in miniature."""
     table = TABLES[number]
-    what = f"needs {table.needs}" if table.needs else f"{len(table.rows)} rows"
     tests = ", ".join(f"{way}-way {shot}-shot" for way, shot in table.measures)
-    return f"{number:>5}  {table.title}: {what}" + (f" ({tests})" if table.rows else "")
+    what = f"{len(table.rows)} rows ({tests})"
+    rest = [f"not in miniature: {table.lacks}"] if table.lacks else []
+    if table.needs:
+        what = f"not in miniature: {table.needs}"
+        rest = [f"at real size: {table.instead}"]
+    return "\n       ".join([f"{number:>5}  {table.title}: {what}", *rest])

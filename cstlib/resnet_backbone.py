@@ -6,6 +6,8 @@ compare CST on ViTs with CST on ResNets.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from timm.models.resnet import ResNet
 from torch import Tensor, nn
@@ -57,7 +59,8 @@ class ResNetBackbone(Backbone):
         def keep(relu: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             maps.append(inputs[0].clone())  # the ReLU works in place
 
-        stages = (self.network.layer2, self.network.layer3, self.network.layer4)
+        network: Any = self.network
+        stages = (network.layer2, network.layer3, network.layer4)
         bottlenecks = [bottleneck for stage in stages for bottleneck in stage]
         hooks = [b.act3.register_forward_pre_hook(keep) for b in bottlenecks]
         try:
@@ -71,7 +74,7 @@ class ResNetBackbone(Backbone):
         return Tokens(
             cls=cls,
             patches=patches,
-            grids=[tuple(x.shape[2:]) for x in maps],
+            grids=[(x.shape[2], x.shape[3]) for x in maps],
             heads=1,
             attn_q=-last,  # B x 1 x (1+N) x C
             attn_k=last,

@@ -53,7 +53,11 @@ def state_to_resume(out: Path, config: TrainConfig) -> dict[str, Any]:
 
 
 def check_free(out: Path) -> None:
-    """Raise CstlibError if a run is in the way."""
+    """Make sure that a new run may begin here.
+
+    Raises:
+        CstlibError: a run is in the way.
+    """
     if (out / "last.pt").exists():
         raise CstlibError(
             f"{out} already holds a run: continue it with --resume, replace it with "
@@ -115,6 +119,7 @@ def save(out: Path, run: Run, log: RunLog | None, seconds: float) -> None:
 
 def _selected(run: Run) -> dict[str, Any]:
     """The content of best.pt: the learner, and what it needs to be used."""
+    assert run.best is not None
     return {
         "config": asdict(run.config),
         "in_channels": run.learner.in_channels,
@@ -137,7 +142,7 @@ def stop_signals() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield received
         return
-    previous: dict[int, Any] = {}
+    previous: dict[signal.Signals, Any] = {}
 
     def note(number: int, frame: Any) -> None:
         again = number in received and number == signal.SIGINT
@@ -145,10 +150,10 @@ def stop_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        previous[number] = signal.signal(number, note)
+    for stop in (signal.SIGINT, signal.SIGTERM):
+        previous[stop] = signal.signal(stop, note)
     try:
         yield received
     finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+        for stop, handler in previous.items():
+            signal.signal(stop, handler)

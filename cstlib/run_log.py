@@ -46,19 +46,20 @@ class RunLog:
             self._keep(position)
 
     def add(self, step: TrainStep, seconds: float) -> None:
+        """A row of a step; ``seconds`` since the run began."""
         figures = [step.loss, step.clf, step.seg, step.er, step.miou]
         if step.validation:
             v = step.validation
-            held_out = [v.exact_ratio, v.miou, v.fb_iou]
+            held_out: list[Any] = [v.exact_ratio, v.miou, v.fb_iou]
         else:
             held_out = ["", "", ""]
         self._rows.append([step.episode, *figures, *held_out, round(seconds, 2)])
 
     def flush(self) -> None:
-        """Append the rows to the file.
+        """Append the rows kept so far to the file.
 
         Raises:
-            CstlibError: the disk is full.
+            CstlibError: the file cannot be written, or the disk is full.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -99,6 +100,26 @@ class RunLog:
         lines = [line for line in text.splitlines(keepends=True) if line[-1] == "\n"]
         kept = [line for line in lines[1:] if int(line.split(",")[0]) <= episode]
         files.write_text(self.path, ",".join(FIELDS) + "\n" + "".join(kept))
+
+
+def logged_validations(path: Path) -> list[dict[str, float]]:
+    """The held-out figures in a log.csv: ``episode``, ``miou``, ``er``, ``fb_iou``.
+
+    Fractions between 0 and 1, in the order of the episodes; empty without a file.
+    """
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [
+            {
+                "episode": int(row["episode"]),
+                "miou": float(row["val_miou"]),
+                "er": float(row["val_er"]),
+                "fb_iou": float(row["val_fb_iou"]),
+            }
+            for row in csv.DictReader(file)
+            if row["val_miou"]
+        ]
 
 
 def _summary_writer(folder: Path, position: int | None) -> Any:

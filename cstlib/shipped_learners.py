@@ -2,9 +2,11 @@
 
     python -m cstlib.shipped_learners data/runs/<run> cst-pixel-mini
 
-puts the chosen learner of a finished run there. A learner ``<name>`` is ``cstlib/weights/<name>.safetensors`` (a state dict of any
-floating precision) with ``<name>.json`` beside it: its ``sha256``, its ``config`` (the
-fields of `cstlib.config.TrainConfig`), and what else is worth knowing.
+puts the chosen learner of a finished run there. A learner ``<name>`` is
+``cstlib/weights/<name>.safetensors`` (a state dict of any floating precision; the mask
+enhancer's under ``enhancer.``, where it has one) with ``<name>.json`` beside it: its
+``sha256``, its ``config`` (the fields of `cstlib.config.TrainConfig`), and what else is
+worth knowing.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from cstlib.paths import WEIGHTS
 
 # The first is the better one, also where a support has pseudo-masks only: `evaluate
 # --checkpoint best.pt --supervision image` measures it so.
-SHIPPED = ("cst-pixel-mini", "cst-image-mini")
+SHIPPED = ("cst-pixel-mini", "cst-mixed-mini", "cst-image-mini")
+ENHANCER = "enhancer."
 FIRST_WEIGHT = "layers.0.residual_conv.weight"  # D_out x channels x 1 x 1
 
 
@@ -90,10 +93,16 @@ def read_learner(path: str | Path) -> SavedLearner:
         raise CstlibError(
             f"{path} holds no learner: get it anew, or name another file."
         ) from error
+    enhancer = {
+        name.removeprefix(ENHANCER): weights.pop(name)
+        for name in list(weights)
+        if name.startswith(ENHANCER)
+    }
     config = dict(notes.get("config", {}))
     learner = make_learner(config.get("learner", "cst"), channels)
     load_learner_weights(learner, weights, path)
-    return SavedLearner(path, learner.eval(), channels, config, notes)
+    details = {**notes, "enhancer": enhancer}
+    return SavedLearner(path, learner.eval(), channels, config, details)
 
 
 def ship(run: str | Path, name: str) -> Path:
@@ -111,7 +120,9 @@ def ship(run: str | Path, name: str) -> Path:
     if not (run / "record.json").is_file():
         raise CstlibError(f"{run} holds no finished run: let it end first.")
     record = json.loads((run / "record.json").read_text(encoding="utf-8"))
-    state = saved.learner.state_dict()
+    state = dict(saved.learner.state_dict())
+    enhancer = saved.details.get("enhancer") or {}
+    state |= {ENHANCER + name: tensor for name, tensor in enhancer.items()}
     with replacing(path) as temporary:
         save_file({k: v.half().contiguous() for k, v in state.items()}, temporary)
     kept = ("command", "config", "seed", "device", "versions", "duration_s", "metrics")

@@ -29,7 +29,10 @@ def class_token_maps(backbone: Backbone, pixels: Tensor) -> Tensor:
 
 
 def keep(path: Path, step: int, maps: Tensor) -> None:
-    """Add a step's maps to the file; those of later steps, by a cut-off run, go."""
+    """Add a step's maps, B x M x h x w, to the file; those of later steps go.
+
+    Later steps are there when a run was cut off and continues from before them.
+    """
     kept = load(path) if path.is_file() else {}
     kept = {s: m for s, m in kept.items() if s < step} | {step: maps}
     with files.replacing(path) as temporary:

@@ -1,11 +1,41 @@
-"""The README's table of recorded runs, made from the records: `python -m cstlib.summary`.
+"""What the README shows of the records: `python -m cstlib.summary --write` puts it there.
 
-Nobody types a measured number by hand: a test compares the README with this output.
+Nobody types a measured number by hand: a test compares the README with this output. A
+block stands between a pair of markers, ``<!-- main-results -->`` and
+``<!-- /main-results -->`` for one; what is between them is replaced.
+
+Two kinds of ± must not be confused. Behind a figure or an effect it is the spread, the
+standard deviation over folds and seeds together. The verdict on a claim goes by the
+standard error of the mean effect, which is smaller (`cstlib.verdicts`).
 """
 
 from __future__ import annotations
 
+import argparse
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from cstlib import claims, files, verdicts
+from cstlib.errors import CstlibError
+from cstlib.experiments import find_table
+from cstlib.paths import PACKAGE
 from cstlib.records import read_records
+from cstlib.reproduce import (
+    EPISODES,
+    Cell,
+    recorded,
+    recorded_cells,
+    recorded_seeds,
+)
+from cstlib.verdicts import RULE, Verdict
+from cstlib.worlds import World
+
+README = PACKAGE.parent / "README.md"
+# What the names of records need of the miniature, without drawing it.
+MINI = World("mini", Path(), 96, "dino-mini", ())
 
 
 def runs_table() -> str:
@@ -29,5 +59,124 @@ def runs_table() -> str:
     return "\n".join([*lines, "", "```sh", *commands, "```"])
 
 
+def main_results(have: dict[str, dict] | None = None) -> str:
+    """The main settings, mean ± spread over the recorded folds and seeds.
+
+    Args:
+        have: records by name; those of ``data/results`` by default.
+    """
+    have = recorded() if have is None else have
+    table = find_table("main")
+    cells = recorded_cells(table, MINI, have)
+    lines = [
+        "| CST, 1-way 1-shot | ER | paper | mIoU | paper | FB-IoU | runs |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in table.rows:
+        er, miou, fb = (
+            cells[row.name, (1, 1), figure] for figure in ("er", "miou", "fb_iou")
+        )
+        shown = [er, _paper(er), miou, _paper(miou), fb, miou.runs]
+        lines.append("| " + " | ".join(map(str, [row.name, *shown])) + " |")
+    return "\n".join([*lines, "", effort(have)])
+
+
+def effort(have: dict[str, dict]) -> str:
+    """How many runs and tests are recorded, and the hours that they took."""
+    runs = [record for record in have.values() if record["kind"] == "train"]
+    hours = sum(record.get("duration_s", 0) for record in have.values()) / 3600
+    return (
+        f"In per cent, ± the standard deviation over folds and seeds. {len(runs)} "
+        f"training runs and {len(have) - len(runs)} further tests are recorded; they "
+        f"took {hours:.1f} hours in all."
+    )
+
+
+def judged(have: dict[str, dict] | None = None) -> list[Verdict]:
+    """Every claim of the paper on the recorded runs of the miniature."""
+    have = recorded() if have is None else have
+    runs: dict[str, Any] = {
+        "data": MINI.data,
+        "backbone": MINI.backbone,
+        "folds": range(MINI.n_folds),
+        "seeds": recorded_seeds(have),
+        "episodes": EPISODES,
+    }
+    return [verdicts.judge(claim, have, **runs) for claim in claims.CLAIMS]
+
+
+def claims_table(have: dict[str, dict] | None = None) -> str:
+    """The claims with their verdicts, and the rule below them."""
+    note = (
+        "Effects in points of per cent unless said otherwise, ± the standard deviation "
+        "over folds and seeds. "
+    )
+    return f"{verdicts.as_markdown(judged(have))}\n\n{note}{RULE}"
+
+
+BLOCKS: dict[str, Callable[[], str]] = {
+    "main-results": main_results,
+    "claims": claims_table,
+}
+
+
+def filled(text: str) -> str:
+    """The text with every block whose markers it has, as the records are now.
+
+    Raises:
+        CstlibError: a block is opened and not closed, or closed and not opened.
+    """
+    for name, make in BLOCKS.items():
+        start, end = f"<!-- {name} -->", f"<!-- /{name} -->"
+        if text.count(start) != text.count(end) or text.count(start) > 1:
+            raise CstlibError(
+                f"The markers {start} and {end} must stand there once each: mend them."
+            )
+        if start not in text:
+            continue
+        pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
+        if not pattern.search(text):
+            raise CstlibError(f"The marker {end} stands before {start}: swap them.")
+        before, after = pattern.split(text, maxsplit=1)
+        text = f"{before}{start}\n{make()}\n{end}{after}"
+    return text
+
+
+def _with_markers(file: Path) -> str:
+    text = file.read_text(encoding="utf-8")
+    if not any(f"<!-- {name} -->" in text for name in BLOCKS):
+        raise CstlibError(
+            f"{file.name} has no markers: put <!-- main-results --> and "
+            "<!-- /main-results --> where the table belongs."
+        )
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the blocks, or with ``--write`` put them between their markers."""
+    parser = argparse.ArgumentParser(prog="python -m cstlib.summary")
+    parser.add_argument(
+        "--write", action="store_true", help="put the blocks into the README"
+    )
+    parser.add_argument("--file", type=Path, default=README, help="in its place")
+    args = parser.parse_args(arguments)
+    if not args.write:
+        print("\n\n".join(f"{name}:\n{make()}" for name, make in BLOCKS.items()))
+        return 0
+    try:
+        files.write_text(args.file, filled(_with_markers(args.file)))
+    except OSError as error:
+        print(f"cstlib: Cannot read {args.file.name}: check --file.", file=sys.stderr)
+        raise SystemExit(2) from error
+    except CstlibError as error:
+        print(f"cstlib: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _paper(cell: Cell) -> str:
+    return "-" if cell.paper is None else f"{cell.paper}"
+
+
 if __name__ == "__main__":
-    print(runs_table())
+    sys.exit(main())

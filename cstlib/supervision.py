@@ -21,7 +21,7 @@ from cstlib.data.episode import EpisodePlan
 from cstlib.data.voc import VocDataset
 from cstlib.enhancer import MaskEnhancer, enhance
 from cstlib.errors import CstlibError
-from cstlib.features import Features, FeatureStore
+from cstlib.features import Features, open_features
 from cstlib.pseudo_masks import output_tokens, pseudo_mask
 from cstlib.worlds import World
 
@@ -264,7 +264,7 @@ def _other_attention(backbone: str, kind: type[PseudoMasks]):
     """Pseudo-masks from another backbone's attention than the learner's."""
 
     def make(world, dataset, features, few) -> Supervision:
-        attention = FeatureStore(world, backbone, features.device, layers=False)
+        attention = open_features(world, backbone, features.device, layers=False)
         return kind(dataset, features, attention)
 
     return make
@@ -300,7 +300,11 @@ def default_source(kind: str) -> str:
 
 
 def check_supervision(kind: str, source: str) -> None:
-    """Raise CstlibError unless this kind of supervision and mask source exist."""
+    """See to it that this kind of supervision and mask source exist.
+
+    Raises:
+        CstlibError: they do not, or not together.
+    """
     if kind not in KINDS:
         raise CstlibError(
             f"There is no supervision {kind!r}: choose one of {', '.join(KINDS)}."

@@ -5,11 +5,14 @@ has 8 heads of 10 x 145 similarities: 29 million numbers, which in one piece cos
 time to write to memory and read back, forward and backward, than to compute. Query
 tokens do not see each other here, so they are taken some dozens at a time; backward
 computes the similarities again instead of keeping them.
+
+Here, too, is the pooling of the support's tokens, as a matrix.
 """
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -28,6 +31,16 @@ def attend_in_parts(q: Tensor, kv: Tensor, bias: Tensor | None, heads: int) -> T
         B x D x Q x S'.
     """
     return _AttendInParts.apply(q, kv, bias, heads)
+
+
+def pooling_matrix(grid: int, kernel: int) -> Tensor:
+    """Average pooling of the support's patches as a matrix: (1+S') x (1+S).
+
+    The class token, first, is never pooled.
+    """
+    patches = torch.eye(grid * grid).unflatten(1, (grid, grid))  # S x grid x grid
+    patches = F.avg_pool2d(patches, kernel).flatten(1)  # S x S'
+    return torch.block_diag(torch.ones(1, 1), patches.T)
 
 
 class _AttendInParts(torch.autograd.Function):

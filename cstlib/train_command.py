@@ -14,13 +14,14 @@ from cstlib import distributed, records
 from cstlib.baselines import LEARNERS
 from cstlib.checkpoints import load_checkpoint
 from cstlib.config import BENCHMARKS, MINIATURE, SELECTORS, TrainConfig
+from cstlib.data.lists import TASKS
 from cstlib.errors import CstlibError
 from cstlib.evaluation import PRECISIONS
 from cstlib.features import add_cache_option
 from cstlib.paths import data_home
 from cstlib.supervision import KINDS, SOURCES
 from cstlib.training import run_name, train
-from cstlib.worlds import load_world
+from cstlib.worlds import chosen_data, load_world
 
 
 def add_parser(subparsers) -> None:
@@ -33,8 +34,17 @@ def add_parser(subparsers) -> None:
     )
     d = TrainConfig()
     add = parser.add_argument
-    add("--data", help=f"mini, mini-coco, pascal, coco, or a path ({d.data})")
+    add(
+        "--data",
+        help="mini, mini-coco, pascal, coco, or a path (CSTLIB_WORLD, or mini)",
+    )
     add("--fold", type=int, help=f"fold whose classes are held out ({d.fold})")
+    add(
+        "--task",
+        choices=TASKS,
+        help="fs-s: segmentation alone, of a class that the query always shows, as in "
+        f"Table 8 ({d.task})",
+    )
     add("--supervision", choices=KINDS, help=f"labels ({d.supervision})")
     add(
         "--mask-source",
@@ -113,7 +123,11 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train as asked, print the figures, and keep the record beside the checkpoints."""
+    """Train as asked, print the figures, and keep the record beside the checkpoints.
+
+    Raises:
+        CstlibError: an option is not possible, or as in `train`.
+    """
     with distributed.joined(args.device) as device:
         return _run(args, device)
 
@@ -129,8 +143,10 @@ def _run(args: argparse.Namespace, device: torch.device) -> int:
     if before := distributed.from_first(lambda: _before(args)):
         if given.get("supervision", before["supervision"]) != before["supervision"]:
             del before["mask_source"]
+        if given.get("task", before.get("task")) != before.get("task"):
+            before.pop("lam", None)
         given = {**before, **given}
-    config = TrainConfig.from_dict(given)
+    config = TrainConfig.from_dict({"data": chosen_data(), **given})
     world = distributed.first_before_others(lambda: load_world(config.data))
     config = replace(config, backbone=config.backbone or world.backbone)
     out = args.out or data_home() / "runs" / run_name(config)
@@ -162,7 +178,8 @@ def _run(args: argparse.Namespace, device: torch.device) -> int:
         f"is the learner at episode {chosen['at_episode']}, chosen by {chosen['by']}."
     )
     if record["metrics"]:
-        print(records.metrics_table(record["metrics"], world.class_names))
+        parts = record["metrics"], world.class_names, config.task
+        print(records.metrics_table(*parts))
     print(f"Folder: {out}")
     return 0
 

@@ -15,6 +15,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from tqdm.auto import tqdm
 
 from cstlib import distributed, records
@@ -32,8 +33,8 @@ from cstlib.run_folder import (
     state_to_resume,
     stop_signals,
 )
-from cstlib.run_log import RunLog
-from cstlib.worlds import World
+from cstlib.run_log import RunLog, logged_validations
+from cstlib.worlds import World, name_in_files
 
 __all__ = [
     "Best",
@@ -53,7 +54,7 @@ def train(
     overwrite: bool = False,
     world: World | None = None,
     features: Features | None = None,
-    device: str | None = None,
+    device: str | torch.device | None = None,
     test_episodes: int = 1000,
     save_every: int = 600,
     command: str = "",
@@ -111,7 +112,7 @@ def _train_and_save(
     progress: bool,
 ) -> float:
     """The loop of `train`; returns the seconds that all of the run's steps took."""
-    goal, saved = run.config.episodes, run.position
+    goal, saved = run.config.lengths.episodes, run.position
     bar = tqdm(
         total=goal,
         initial=run.position,
@@ -187,13 +188,21 @@ def _finish(run, out, seconds, test_episodes, command, progress) -> dict[str, An
             "at_episode": best.episode,
             "validation": best.metrics.as_dict(),
         },
+        "validation": logged_validations(out / "log.csv"),
         "test_episodes": test_episodes,
         "metrics": {void: found.as_dict() for void, found in metrics.items()},
     }
 
 
 # Named in a run's name by themselves; of the others, those off their standard.
-NAMED = ("data", "fold", "supervision", "mask_source", "mask_fraction", "test_masks")
+NAMED: tuple[str, ...] = (
+    "data",
+    "fold",
+    "supervision",
+    "mask_source",
+    "mask_fraction",
+    "test_masks",
+)
 NAMED += ("backbone", "learner", "episodes", "seed")
 
 
@@ -205,7 +214,7 @@ def run_name(config: TrainConfig) -> str:
         if name not in NAMED
     )
     return records.run_name(
-        config.data,
+        name_in_files(config.data),
         f"fold{config.fold}",
         config.supervision,
         f"{100 * config.mask_fraction:g}pct" if config.mask_fraction else "",

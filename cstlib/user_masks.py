@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -39,7 +40,8 @@ def read_mask(path: str | Path, size: tuple[int, int]) -> np.ndarray:
             f"The mask {name} is {w}x{h} pixels but its image is {image_w}x{image_h} "
             "as a viewer shows it: save the mask at that size."
         )
-    counts = image.getcolors(256)  # None if there are more
+    # None if there are more; colours are (red, green, blue).
+    counts: list[tuple[int, Any]] | None = image.getcolors(256)
     marks = [colour for _, colour in counts or () if any(colour)]
     if len(marks) > 1:
         marks = [colour for colour in marks if colour != VOC_VOID]
@@ -79,6 +81,6 @@ def _opaque(image: Image.Image, name: str) -> Image.Image:
         return Image.fromarray(whole.astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        if image.getchannel("A").getextrema()[0] < 255:
+        if np.asarray(image)[..., 3].min() < 255:
             raise CstlibError(f"The mask {name} is transparent in places: {DRAW}.")
     return image.convert("RGB")

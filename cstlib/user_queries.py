@@ -73,10 +73,10 @@ class OutputNames:
     def __init__(self) -> None:
         self._taken: set[str] = set()
 
-    def take(self, query: object) -> str:
+    def take(self, query: Query) -> str:
         """A new name for a query's files, made of its own without extension."""
-        is_path = isinstance(query, (str, Path))
-        stem = safe_name(Path(query).stem if is_path else "image")
+        own = "image" if isinstance(query, Image.Image) else Path(query).stem
+        stem = safe_name(own)
         name, number = stem, 1
         while name.casefold() in self._taken:
             number += 1

@@ -50,7 +50,10 @@ def _where(p: float, view: Tensor, changed: Tensor, random: Generator) -> Tensor
 
 
 def crop(images: Tensor, spec: ViewSpec, random: Generator) -> Tensor:
-    """Random resized crop with a turn of at most 20 degrees and a mirror."""
+    """Random resized crop with a turn of at most 20 degrees and a mirror.
+
+    B x 3 x H x W -> B x 3 x S x S, with the view's size S.
+    """
     count = len(images)
     area = _uniform(*spec.area, count, random)
     ratio = _uniform(-0.29, 0.29, count, random).exp()  # 3:4 to 4:3

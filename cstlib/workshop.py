@@ -13,140 +13,11 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from cstlib.check import INSTALL, Finding, look_at_packages, look_at_pair
-from cstlib.errors import CstlibError
+from cstlib.room import Missing, Room, failed
 
-PREPARE = "python -m cstlib check --workshop --prepare"
 GREEN, RED, PLAIN = "\x1b[32m", "\x1b[31m", "\x1b[0m"
-
-
-class Missing(Exception):
-    """Something that a notebook needs is not here; says what, and what to do."""
-
-
-class Room:
-    """What notebooks share on this machine, each looked for once, when first wanted.
-
-    Every attribute is the thing itself or raises `Missing`; `need` remembers both.
-    """
-
-    def __init__(self) -> None:
-        self._missing: dict[str, str] = {}
-
-    def need(self, name: str) -> Any:
-        """The attribute of that name; what failed once is not tried again."""
-        if name not in self._missing:
-            try:
-                return getattr(self, name)
-            except Missing as missing:
-                self._missing[name] = str(missing)
-            except Exception as error:  # noqa: BLE001 - whatever a broken machine raises
-                self._missing[name] = _failed(name, error)
-        raise Missing(self._missing[name])
-
-    @cached_property
-    def packages(self) -> bool:
-        """Packages of the course, and torchvision beside the torch that it fits."""
-        for finding in (*look_at_packages(), *look_at_pair()):
-            if finding.blocks:
-                raise Missing(_words(finding))
-        return True
-
-    @cached_property
-    def kernel(self) -> bool:
-        """A notebook's kernel starts and imports this copy of the course."""
-        import nbformat
-
-        from cstlib.notebooks import execute
-        from cstlib.paths import PACKAGE
-
-        cell = nbformat.v4.new_code_cell("import cstlib; print(cstlib.__file__)")
-        notebook = nbformat.v4.new_notebook(cells=[cell])
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                execute(notebook, Path(folder) / "kernel.ipynb", timeout=60)
-            except (CstlibError, RuntimeError) as error:
-                raise Missing(f"a kernel that starts ({_last(error)}): {INSTALL}")
-        said = "".join(output.get("text", "") for output in cell.outputs)
-        found = Path(said.strip()).parent
-        if found != PACKAGE:
-            raise Missing(f"this copy of cstlib (kernels import {found}): {INSTALL}")
-        return True
-
-    @cached_property
-    def world(self) -> Any:
-        """The miniature, already drawn."""
-        import json
-
-        from cstlib.data.mini import RENDERER_VERSION
-        from cstlib.paths import data_home
-        from cstlib.worlds import load_world
-
-        try:
-            meta = json.loads((data_home() / "mini" / "meta.json").read_text("utf-8"))
-            drawn = meta["renderer_version"] == RENDERER_VERSION
-        except (OSError, ValueError, KeyError, TypeError):
-            drawn = False
-        if not drawn:
-            raise Missing(f"the miniature's images: {PREPARE}")
-        return load_world("mini")
-
-    @cached_property
-    def backbone(self) -> Any:
-        """The miniature's backbone with its shipped weights."""
-        from cstlib.backbones import load_backbone
-
-        try:
-            return load_backbone(self.world.backbone)
-        except CstlibError as error:
-            raise Missing(f"weights ({_last(error)})") from error
-
-    @cached_property
-    def features(self) -> Any:
-        """Tokens of all images, already computed."""
-        return _kept(self.world, self.backbone)
-
-    @cached_property
-    def random_attention(self) -> Any:
-        """Queries and keys of the network with random weights, already computed."""
-        from cstlib.backbones import load_backbone
-
-        return _kept(self.world, load_backbone("random-mini"), layers=False)
-
-    @cached_property
-    def free_memory(self) -> float:
-        """Gigabytes; infinite where that cannot be told."""
-        try:
-            import psutil
-        except ImportError:
-            return float("inf")
-        return psutil.virtual_memory().available / 1e9
-
-    @cached_property
-    def pair(self) -> tuple[Any, Any, Any]:
-        """An episode whose query shows the class, and tokens of its two images."""
-        dataset = self.world.dataset(0, "val")
-        plans = map(dataset.plan, range(100))
-        plan = next(p for p in plans if dataset.presence(p).all())
-        episode = dataset.load(plan)
-        query = self.backbone(episode.query_image[None])
-        return episode, query, self.backbone(episode.support_images[0])
-
-
-def _kept(world: Any, backbone: Any, layers: bool = True) -> Any:
-    from cstlib.features import FeatureStore
-
-    class Kept(FeatureStore):
-        """Features from a file that is there; none are computed."""
-
-        def _build(self, folder: Path, names: list[str], progress: bool) -> None:
-            raise Missing(f"features of {self.name}: {PREPARE}")
-
-    return Kept(world, backbone, progress=False, layers=layers)
 
 
 # ---- Central computations, each on a handful of images -------------------------------
@@ -197,9 +68,9 @@ def _learner(room: Room, heads: int | None = None) -> bool:
     more = {} if heads is None else {"heads": heads}
     correlation = correlate(query, support, **more)
     learner = CST(correlation.shape[1])
-    found = learner(correlation, episode.support_masks[0])
+    class_logits, mask_logits = learner(correlation, episode.support_masks[0])
     target = (episode.query_mask == 1)[None]
-    loss = cst_loss(*found, episode.presence, target)[0]
+    loss = cst_loss(class_logits, mask_logits, episode.presence, target)[0]
     loss.backward()
     return bool(torch.isfinite(loss))
 
@@ -228,11 +99,11 @@ def _training(supervision: str) -> Callable[[Room], bool]:
 def _enhancer(room: Room) -> bool:
     import math
 
-    from cstlib import enhancer
+    from cstlib import enhancer, enhancer_pairs
 
     train_set = room.world.dataset(0, "trn")
-    names = enhancer.masked_subset(train_set, 0.01)
-    pairs = enhancer.self_pairs(train_set, room.features, names)
+    names = enhancer_pairs.masked_subset(train_set, 0.01)
+    pairs = enhancer_pairs.training_pairs(train_set, room.features, names)
     one = enhancer.new_enhancer(room.features.heads).to(room.features.device)
     return all(map(math.isfinite, enhancer.fit_enhancer(one, pairs, steps=2)))
 
@@ -242,6 +113,20 @@ def _ablation(room: Room) -> bool:
 
     read_records(kind="train", data="mini")
     return _learner(room, heads=1)
+
+
+def _own_pictures(room: Room) -> bool:
+    from PIL import Image
+
+    from cstlib import Predictor
+
+    episode = room.pair[0]
+    pixels = episode.query_image.permute(1, 2, 0).mul(255).byte().numpy()
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "class").mkdir()
+        Image.fromarray(pixels).save(Path(folder) / "class" / "1.png")
+        found = Predictor(folder, device="cpu")(Image.fromarray(pixels))
+    return 0 <= found.presence_prob["class"] <= 1
 
 
 @dataclass(frozen=True)
@@ -271,6 +156,7 @@ NEEDS = {
     "06_mixed_supervision": Needs(_enhancer, 2, ("features",)),
     "07_full_supervision": Needs(_training("pixel"), 2, ("features",)),
     "08_ablations": Needs(_ablation, 2, ("features",)),
+    "09_your_own_images": Needs(_own_pictures),
 }
 
 
@@ -290,7 +176,7 @@ def look(room: Room, notebook: str) -> str:
     except Missing as missing:
         return str(missing)
     except Exception as error:  # noqa: BLE001
-        return _failed("central computation", error)
+        return failed("central computation", error)
     return ""
 
 
@@ -339,23 +225,6 @@ def lessons(folder: Path) -> list[str]:
     """Names of the notebooks in ``folder``; those that are known where there are none."""
     there = sorted(path.stem for path in folder.glob("[0-9][0-9]_*.ipynb"))
     return there or list(NEEDS)
-
-
-def _failed(what: str, error: Exception) -> str:
-    return (
-        f"a {what} that works ({type(error).__name__}: {_last(error)}): {INSTALL}, "
-        "then the tests"
-    )
-
-
-def _words(finding: Finding) -> str:
-    return f"{finding.topic} ({finding.found}): {finding.todo}"
-
-
-def _last(error: BaseException) -> str:
-    """The last line of what an error says, without its full stop."""
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[-1].rstrip(".")
 
 
 def _coloured(line: str, colour: str) -> str:

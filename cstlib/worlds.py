@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from cstlib.backbone_specs import BACKBONES
 from cstlib.data.class_names import COCO_CLASSES, PASCAL_CLASSES
 from cstlib.data.layout import read_layout
 from cstlib.data.lists import N_CLASSES, N_FOLDS, fold_table
@@ -29,6 +32,7 @@ class World:
         class_names: of classes 1, 2, ... in order.
         n_folds: the folds of held-out classes.
         protocol: "pascal" or "coco": the classes of a fold and how queries are drawn.
+        path: where one's own data were found; empty for the others.
     """
 
     name: str
@@ -38,12 +42,22 @@ class World:
     class_names: tuple[str, ...]
     n_folds: int = N_FOLDS
     protocol: str = "pascal"
+    path: str = ""
 
-    def dataset(self, fold: int, split: str) -> VocDataset:
-        """The split "trn" or "val" of a fold; errors as in `VocDataset`."""
-        return VocDataset(
-            self.root, fold, split, self.image_size, self.class_names, self.protocol
-        )
+    @property
+    def data(self) -> str:
+        """What ``--data`` takes to get this world: its name, or its path."""
+        return self.path or self.name
+
+    def dataset(self, fold: int, split: str, task: str = "fs-cs") -> VocDataset:
+        """The split "trn" or "val" of a fold; task and errors as in `VocDataset`."""
+        how = self.image_size, self.class_names, self.protocol, task
+        return VocDataset(self.root, fold, split, *how)
+
+
+def chosen_data(name: str | None = None) -> str:
+    """What ``--data`` means where it may be left out: ``CSTLIB_WORLD``, else mini."""
+    return name or os.environ.get(VARIABLE) or "mini"
 
 
 def load_world(name: str | None = None) -> World:
@@ -56,7 +70,7 @@ def load_world(name: str | None = None) -> World:
     Raises:
         CstlibError: there is no such world, or its data are not here.
     """
-    name = name or os.environ.get(VARIABLE) or "mini"
+    name = chosen_data(name)
     if name == "mini":
         from cstlib.data.mini import CLASS_NAMES, IMAGE_SIZE, ensure_mini
 
@@ -68,11 +82,41 @@ def load_world(name: str | None = None) -> World:
     if name in ("pascal", "coco"):
         return _benchmark(name)
     if Path(name).exists() or os.sep in name or "/" in name or name.endswith(".json"):
-        return _own_world(Path(name))
+        return _own_world(Path(name), name)
     raise CstlibError(
         f"There is no world {name!r}: choose one of {', '.join(WORLDS)}, or the path "
         f"of your own data (argument or environment variable {VARIABLE})."
     )
+
+
+def name_in_files(data: str) -> str:
+    """What the names of runs and records call the world that ``--data`` gives.
+
+    That is its name; for a path the last part of it that says something, and eight
+    digits that tell paths with the same last part from each other.
+    """
+    if data in WORLDS or not (os.sep in data or "/" in data or Path(data).exists()):
+        return data
+    path = Path(data).resolve()
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:8]
+    if path.name == "world.json":
+        path = path.parent
+    stem = re.sub(r"[^A-Za-z0-9._]+", "_", path.name.removesuffix(".json"))
+    return f"{stem.strip('._') or 'own'}-{digest}"
+
+
+def with_backbone(world: World, backbone: str) -> World:
+    """The same data for another backbone, at the size that this one looks at.
+
+    Raises:
+        CstlibError: there is no such backbone.
+    """
+    if backbone not in BACKBONES:
+        raise CstlibError(
+            f"There is no backbone {backbone!r}: choose one of {', '.join(BACKBONES)}."
+        )
+    size = BACKBONES[backbone].image_size
+    return replace(world, backbone=backbone, image_size=size)
 
 
 def _benchmark(name: str) -> World:
@@ -89,7 +133,7 @@ def _benchmark(name: str) -> World:
     return World(name, root, 400, "dino-vits8", class_names, protocol=name)
 
 
-def _own_world(path: Path) -> World:
+def _own_world(path: Path, given: str = "") -> World:
     from cstlib.data.own import prepare_own
 
     root = prepare_own(path)
@@ -107,4 +151,5 @@ def _own_world(path: Path) -> World:
         tuple(names),
         len(folds),
         protocol,
+        given,
     )

@@ -23,6 +23,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ["CSTLIB_BUDGET"] = "test"
     # The stored outputs, with which nbval compares, are those of the miniature.
     os.environ["CSTLIB_WORLD"] = "mini"
+    os.environ.pop("CSTLIB_BACKBONE", None)
     # The kernel of the Python that runs pytest, whatever is registered as "python3".
     # nbval allows one of the two choices only.
     if not config.option.nbval_kernel_name:

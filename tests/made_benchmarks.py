@@ -71,7 +71,7 @@ def made_voc2012(voc: Path) -> Path:
         (voc / folder).mkdir(parents=True)
     for split, names in (("train", TRAIN), ("val", VAL)):
         path = voc / "ImageSets" / "Segmentation" / f"{split}.txt"
-        path.write_text("".join(f"{name}\n" for name in names))
+        path.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
     for index, name in enumerate([*VOC_MASKS, *SBD_OWN]):
         image = np.full((H, W, 3), 20 * index, dtype=np.uint8)
         Image.fromarray(image).save(voc / "JPEGImages" / f"{name}.jpg")
@@ -85,8 +85,8 @@ def made_voc2012(voc: Path) -> Path:
 def made_sbd(sbd: Path) -> Path:
     """SBD's ``dataset`` folder with five class masks."""
     (sbd / "cls").mkdir(parents=True)
-    (sbd / "train.txt").write_text("\n".join(SBD_ALL[:3]) + "\n")
-    (sbd / "val.txt").write_text("\n".join(SBD_ALL[3:]) + "\n")
+    (sbd / "train.txt").write_text("\n".join(SBD_ALL[:3]) + "\n", encoding="utf-8")
+    (sbd / "val.txt").write_text("\n".join(SBD_ALL[3:]) + "\n", encoding="utf-8")
     for index, (name, mask) in enumerate(SBD_MASKS.items()):
         (sbd / "cls" / f"{name}.mat").write_bytes(mat_bytes(mask, index % 2 == 0))
     return sbd

@@ -20,7 +20,7 @@ BACKBONE = "random-mini"
 def made_world(home: Path, images: int = 40) -> World:
     """Made images under ``home/mini``, where ``load_world("mini")`` finds them too."""
     root = made_voc(home / "mini", images)
-    meta = json.loads((root / "meta.json").read_text())
+    meta = json.loads((root / "meta.json").read_text(encoding="utf-8"))
     files.write_json(root / "meta.json", {**meta, "renderer_version": RENDERER_VERSION})
     return World("mini", root, 96, BACKBONE, tuple(CLASS_NAMES))
 

@@ -18,6 +18,7 @@ from numpy.random import RandomState
 from safetensors.torch import save_file
 
 from cstlib import backbone_weights
+from cstlib.backbone_specs import at_size
 from cstlib.backbone_weights import random_weights
 from cstlib.backbones import BACKBONES, BackboneSpec, build_network, load_backbone
 from cstlib.correlation import correlate
@@ -26,7 +27,11 @@ from cstlib.errors import CstlibError
 from cstlib.features import Features
 from cstlib.pseudo_masks import pseudo_mask
 
-AT_400 = [name for name, spec in BACKBONES.items() if spec.image_size == 400]
+AT_400 = [
+    name
+    for name, spec in BACKBONES.items()
+    if spec.image_size == 400 and spec.source != "seed"
+]
 
 
 @pytest.mark.parametrize("name", AT_400)
@@ -61,6 +66,23 @@ def test_the_papers_backbones_are_all_there():
         n for n in AT_400 if "fbaipublicfiles" in BACKBONES[n].source
     ]
     assert with_dinos_own_host == ["dino-vits8-300ep", "dino-resnet50"]
+
+
+@pytest.mark.parametrize("name", ["random-vits8", "random-thin"])
+def test_random_twins_have_the_shapes_of_vit_s8(name):
+    network = build_network(BACKBONES[name])
+    wanted = build_network(BACKBONES["dino-vits8"])
+    assert network.state_dict().keys() == wanted.state_dict().keys()
+    assert len(network.blocks) * network.blocks[0].attn.num_heads == 72
+    if name == "random-vits8":
+        assert network.pos_embed.shape == wanted.pos_embed.shape
+
+
+def test_a_control_is_taken_at_the_size_of_the_images():
+    sizes = {size: at_size("random-mini", size) for size in (96, 112, 400)}
+    assert sizes == {96: "random-mini", 112: "random-thin", 400: "random-vits8"}
+    assert at_size("random-mini", 72) == "random-mini"  # none fits
+    assert at_size("dino-vits8", 96) == "dino-vits8"  # knowledge has no stand-in
 
 
 def made_resnet_state() -> dict[str, torch.Tensor]:

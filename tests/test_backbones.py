@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 
-import numpy as np
 import pytest
 import timm
 import torch
@@ -15,8 +13,8 @@ from numpy.random import RandomState
 from safetensors.torch import save_file
 
 from cstlib import backbone_weights, backbones
-from cstlib.backbone_weights import interpolate_position_embedding, random_weights
-from cstlib.backbones import BACKBONES, BackboneSpec, Tokens, load_backbone, mini_vit
+from cstlib.backbone_weights import random_weights
+from cstlib.backbones import Tokens, load_backbone, mini_vit
 from cstlib.errors import CstlibError
 from cstlib.files import sha256
 from cstlib.pseudo_masks import attention_map
@@ -170,7 +168,7 @@ class TestMiniFamily:
         state = random_weights(mini_vit(), seed)
         save_file({k: v.half() for k, v in state.items()}, path)
         notes = {"sha256": sha256(path), "threshold": 0.57, **notes}
-        path.with_suffix(".json").write_text(json.dumps(notes))
+        path.with_suffix(".json").write_text(json.dumps(notes), encoding="utf-8")
         return path, state
 
     def test_weights_and_threshold_come_from_the_files(self, empty_machine):
@@ -190,20 +188,20 @@ class TestMiniFamily:
     def test_the_hash_is_checked(self, empty_machine, notes):
         path, _ = self.ship(empty_machine, **(notes or {}))
         if notes is None:
-            path.with_suffix(".json").write_text("{}")
+            path.with_suffix(".json").write_text("{}", encoding="utf-8")
         with pytest.raises(CstlibError, match="SHA-256 differs|are missing"):
             load_backbone("dino-mini")
 
     def test_a_damaged_json(self, empty_machine):
         path, _ = self.ship(empty_machine)
-        path.with_suffix(".json").write_text("{")
+        path.with_suffix(".json").write_text("{", encoding="utf-8")
         with pytest.raises(CstlibError, match="not JSON"):
             load_backbone("dino-mini")
 
     def test_random_mini_needs_no_file_but_heeds_a_threshold(self, empty_machine):
         assert load_backbone("random-mini").threshold == 0.4
         notes = empty_machine / "shipped" / "random-mini.json"
-        notes.write_text('{"threshold": 0.5}')
+        notes.write_text('{"threshold": 0.5}', encoding="utf-8")
         assert load_backbone("random-mini").threshold == 0.5
 
     def test_what_the_package_ships(self):
@@ -264,91 +262,6 @@ class TestVits8:
         assert name in sentence and "\n" not in sentence
         assert str(empty_machine / "home" / "weights" / name) in sentence
         assert "network" in sentence or "fetch https://" in sentence
-
-
-@pytest.fixture
-def tiny(monkeypatch):
-    """An entry like dino-vits8's, but of timm's smallest ViT, at 15 x 15 patches."""
-    spec = BackboneSpec("hub", "vit_tiny_patch16_224", 240)
-    monkeypatch.setitem(BACKBONES, "tiny", spec)
-    with torch.device("meta"):
-        vit = timm.create_model("vit_tiny_patch16_224", num_classes=0)
-    return random_weights(vit, 9)
-
-
-def test_every_way_to_wrap_weights_gives_the_same(tiny, tmp_path):
-    images = made_images(1, 240)
-    with_head = {**tiny, "head.weight": torch.zeros(10, 192)}
-    save_file(with_head, tmp_path / "timm.safetensors")
-    torch.save(tiny, tmp_path / "dino.pth")
-    prefixed = {f"module.backbone.{name}": x for name, x in tiny.items()}
-    prefixed["module.head.mlp.0.weight"] = torch.zeros(3, 3)
-    torch.save({"teacher": prefixed, "epoch": 300}, tmp_path / "full.pth")
-    lightning = {f"backbone.{name}": x for name, x in tiny.items()}
-    lightning["learner.linear.0.bias"] = torch.zeros(128)
-    torch.save({"state_dict": lightning}, tmp_path / "authors.ckpt")
-    first = None
-    for name in ("timm.safetensors", "dino.pth", "full.pth", "authors.ckpt"):
-        tokens = load_backbone("tiny", tmp_path / name)(images)
-        first = first or tokens
-        assert torch.equal(tokens.patches[-1], first.patches[-1])
-    assert first.grids[0] == (15, 15) and first.attn_k.shape == (1, 3, 226, 64)
-
-
-def test_a_file_of_another_network_ends_in_one_sentence(tiny, tmp_path):
-    path = tmp_path / "tiny.pth"
-    torch.save(tiny, path)
-    with pytest.raises(CstlibError, match="weights of another network"):
-        load_backbone("dino-vits8", path)
-    del tiny["norm.bias"]
-    torch.save(tiny, path)
-    with pytest.raises(CstlibError, match="weights of another network"):
-        load_backbone("tiny", path)
-
-
-@pytest.mark.parametrize("name", ["a.pth", "a.safetensors"])
-@pytest.mark.parametrize("content", [b"", b"certainly no weights"])
-def test_a_damaged_file_ends_in_one_sentence(name, content, tmp_path):
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(CstlibError, match="Cannot read weights"):
-        load_backbone("dino-vits8", tmp_path / name)
-
-
-def test_a_missing_file_and_an_unknown_name():
-    with pytest.raises(CstlibError, match="no weights file"):
-        load_backbone("dino-vits8", "nowhere.pth")
-    with pytest.raises(CstlibError, match="No backbone 'dino': choose among dino-mini"):
-        load_backbone("dino")
-
-
-def cubic(t: float) -> float:
-    """Keys' kernel with a = -0.75, torch's choice."""
-    t, a = abs(t), -0.75
-    if t <= 1:
-        return (a + 2) * t**3 - (a + 3) * t**2 + 1
-    return a * t**3 - 5 * a * t**2 + 8 * a * t - 4 * a if t < 2 else 0.0
-
-
-def test_position_embeddings_as_dinos_own_code_interpolates_them():
-    """Bicubic, no antialiasing, steps of n / (h + 0.1): from the definition."""
-    side, h, w = 4, 7, 3
-    embedding = torch.from_numpy(RandomState(0).standard_normal((1, 17, 2))).float()
-    found = interpolate_position_embedding(embedding, (h, w))
-    assert found.shape == (1, 1 + h * w, 2)
-    assert torch.equal(found[:, 0], embedding[:, 0])
-
-    def weights(new: int) -> np.ndarray:
-        matrix = np.zeros((new, side))
-        for i in range(new):
-            at = (i + 0.5) * side / (new + 0.1) - 0.5
-            for tap in range(math.floor(at) - 1, math.floor(at) + 3):
-                matrix[i, min(max(tap, 0), side - 1)] += cubic(at - tap)
-        return matrix
-
-    grid = embedding[0, 1:].view(side, side, 2).numpy()
-    wanted = np.einsum("ij,kl,jlc->ikc", weights(h), weights(w), grid)
-    np.testing.assert_allclose(found[0, 1:].view(h, w, 2), wanted, atol=1e-5)
-    assert interpolate_position_embedding(embedding, (4, 4)) is embedding
 
 
 def test_mini_attention_weighs_by_cosine_alone():

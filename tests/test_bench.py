@@ -214,7 +214,7 @@ def test_the_command_prints_and_writes(tmp_path, capsys):
     argv += ["--no-memory", "--device", "cpu", "--json", path]
     assert main(["bench", *map(str, argv)]) == 0
     text = capsys.readouterr().out
-    found = json.loads(path.read_text())
+    found = json.loads(path.read_text(encoding="utf-8"))
     assert found["command"].startswith("python -m cstlib bench --image-size 48")
     assert all(rate > 1e8 for rate in found["flops"].values())
     rows = found["rows"]
@@ -269,3 +269,39 @@ def test_what_cannot_be_measured_ends_in_one_sentence(capsys, monkeypatch):
     with pytest.raises(Exception, match="--no-memory") as caught:
         peak_memory(SMALL, "train")
     assert is_one_sentence(caught.value)
+
+
+def test_an_evaluated_support_leaves_little_behind():
+    """Of a query all layers are kept while its pairs are at work, of a support never."""
+    path = make_path(replace(SMALL, way=2, shot=2))
+    recent = path.features.recent
+    held = []
+    forward = path.run.learner.forward
+
+    def watched(*given):
+        held.append(list(recent._full))
+        return forward(*given)
+
+    path.run.learner.forward = watched
+    path.evaluate(0)
+    assert {tuple(names) for names in held} == {(path._episode(0).query,)}
+    assert not recent._full and len(recent._small) == 5
+    # Whoever asks for a support again, in whatever form of a support, has it.
+    supports = [name for row in path._episode(0).supports for name in row]
+    path.features.attention(supports)
+    assert recent.computed == 5
+
+
+def test_room_is_made_before_it_is_needed():
+    path = make_path(SMALL)
+    recent = path.features.recent
+    most, seen, compute = recent._full_images, [], recent._compute
+
+    def watched(names):
+        seen.append(len(recent._full) + len(names))
+        return compute(names)
+
+    recent._compute = watched
+    for i in range(most + 3):
+        path.features.tokens([f"image {i}"])
+    assert max(seen) == most

@@ -134,22 +134,28 @@ def test_weights_that_are_fetched(
         "huggingface_hub.try_to_load_from_cache", lambda name, file: cached.get(name)
     )
     (tmp_path / "weights").mkdir()
-    _, small, large = check.look_at_weights(tmp_path, tmp_path / "weights")
-    assert "not here" in small.found and small.todo and not small.blocks
-    assert large == Finding("", "dino-vits16: here")
-    (tmp_path / "weights" / "dino-vits8.pth").touch()
-    _, small, _ = check.look_at_weights(tmp_path, tmp_path / "weights")
-    assert small == Finding("", "dino-vits8: here")
+    (tmp_path / "weights" / "dino-resnet50.pth").touch()
+    _, here, absent = check.look_at_weights(tmp_path, tmp_path / "weights")
+    assert here == Finding("", "here too: dino-vits16, dino-resnet50")
+    assert absent.todo and not absent.blocks
+    # All others of the registry, but none that ships or needs no file.
+    named = set(absent.found.removeprefix("not here: ").split(", "))
+    assert named == {
+        *("dino-vits8", "dino-vits8-300ep", "dino-vitb8", "dino-vitb16"),
+        *("deit-small16", "vit-small16-augreg", "mae-vitb16", "resnet50"),
+    }
 
 
-def test_fetched_weights_are_those_of_the_backbones() -> None:
+def test_the_hubs_repositories_are_named_like_the_architectures() -> None:
     import timm
 
     from cstlib.backbones import BACKBONES
 
-    for name, repository in check.FETCHED.items():
-        architecture = BACKBONES[name].architecture
-        assert timm.get_pretrained_cfg(architecture).hf_hub_id == repository
+    hub = [spec for spec in BACKBONES.values() if spec.source == "hub"]
+    assert len(hub) > 5
+    for spec in hub:
+        published = timm.get_pretrained_cfg(spec.architecture)
+        assert published.hf_hub_id == f"timm/{spec.architecture}"
 
 
 def test_data(tmp_path: Path) -> None:

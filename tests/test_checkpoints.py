@@ -71,7 +71,7 @@ def test_a_failing_save_leaves_the_old_file(tmp_path):
 
 
 def test_an_unwritable_folder(tmp_path):
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(CstlibError, match="Cannot write to the folder"):
         save_checkpoint(tmp_path / "file" / "last.pt", learner={})
 

@@ -77,7 +77,9 @@ def test_train_writes_a_run_and_its_record(trained):
     name += "-batchsize3-validationepisodes3-6ep-seed0"
     record = read_records(kind="train", fold=0)[0]
     assert record["name"] == name
-    assert record == json.loads((trained.out / "record.json").read_text())
+    assert record == json.loads(
+        (trained.out / "record.json").read_text(encoding="utf-8")
+    )
     assert record["command"].startswith("python -m cstlib train --data mini")
     assert record["config"]["episodes"] == 6 and record["config"]["lam"] == 0.1
     for key in ("device", "versions", "duration_s", "selection", "metrics"):
@@ -85,12 +87,22 @@ def test_train_writes_a_run_and_its_record(trained):
     assert read_records(fold=3) == []
 
 
+def test_train_follows_the_chosen_world(trained, monkeypatch, capsys):
+    monkeypatch.setenv("CSTLIB_WORLD", "nowhere")
+    assert "nowhere" in refused(capsys, "train")
+    # What is said outright counts more, and so does what a run was begun with.
+    line = refused(capsys, *TRAIN, "--out", trained.out)
+    assert "already holds a run" in line
+    line = refused(capsys, "train", "--out", trained.out, "--resume", "--seed", 1)
+    assert "--seed 0, not 1" in line
+
+
 def test_resume_takes_the_settings_from_the_run(trained, tmp_path, capsys):
     out = tmp_path / "run"
     shutil.copytree(trained.out, out)
     resume = ["train", "--out", str(out), "--resume", "--test-episodes", "0"]
     assert main([*resume, "--episodes", "9"]) == 0
-    log = (out / "log.csv").read_text().splitlines()
+    log = (out / "log.csv").read_text(encoding="utf-8").splitlines()
     assert [line.split(",")[0] for line in log] == ["episode", "3", "6", "9"]
     assert "Trained 9 episodes" in capsys.readouterr().out
     line = refused(capsys, *resume, "--seed", 1)
@@ -107,7 +119,7 @@ def test_evaluate_prints_a_table_and_writes_json(trained, tmp_path, capsys):
     assert main([str(word) for word in argv]) == 0
     captured = capsys.readouterr()
     assert "fold 0, 2-way 1-shot, 5 episodes, supervision image" in captured.out
-    content = json.loads(figures.read_text())
+    content = json.loads(figures.read_text(encoding="utf-8"))
     assert set(content["metrics"]) == {"background", "ignore"}
     found = content["metrics"]["background"]
     assert set(found["class_iou"]) == {"1", "2", "3", "4", "5"}
@@ -135,7 +147,7 @@ def test_what_the_user_can_put_right_ends_in_one_sentence(trained, tmp_path, cap
     train = [*TRAIN, "--out", new]
     best = trained.out / "best.pt"
     evaluate = ["evaluate", "--checkpoint", best]
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     (tmp_path / "broken.pt").write_bytes(best.read_bytes()[:1000])
     narrow = make_learner("cst", 12)
     config = {"backbone": BACKBONE}
@@ -181,7 +193,9 @@ def test_what_the_user_can_put_right_ends_in_one_sentence(trained, tmp_path, cap
 def test_a_class_outside_the_fold_ends_in_one_sentence(tmp_path, capsys):
     with made_home(tmp_path, images=20) as world:
         path = world.root / "ImageSets" / "FewShot" / "trn" / "fold1.txt"
-        path.write_text(path.read_text() + "trn_0000__01\n")
+        path.write_text(
+            path.read_text(encoding="utf-8") + "trn_0000__01\n", encoding="utf-8"
+        )
         argv = ["--episodes", 3, "--out", tmp_path / "run"]
         assert "outside the fold" in refused(capsys, "train", *argv)
         assert not (tmp_path / "run").exists()
@@ -190,10 +204,10 @@ def test_a_class_outside_the_fold_ends_in_one_sentence(tmp_path, capsys):
 def test_a_class_with_one_image_ends_in_one_sentence(tmp_path, capsys):
     with made_home(tmp_path) as world:
         path = world.root / "ImageSets" / "FewShot" / "trn" / "fold1.txt"
-        lines = path.read_text().splitlines(keepends=True)
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
         alone = next(line for line in lines if line.endswith("__06\n"))
         others = [line for line in lines if not line.endswith("__06\n")]
-        path.write_text("".join([alone, *others]))
+        path.write_text("".join([alone, *others]), encoding="utf-8")
         line = refused(capsys, "train", "--episodes", 3, "--out", tmp_path / "run")
         assert "Class 6" in line and "need 2" in line
         assert not (tmp_path / "run").exists() and not (tmp_path / "cache").exists()
@@ -223,7 +237,7 @@ def test_records_are_found_by_what_they_say(tmp_path):
     assert read_records(tmp_path / "nowhere") == []
     with pytest.raises(CstlibError, match="needs a name"):
         write_record({}, folder=tmp_path)
-    (tmp_path / "half.json").write_text('{"kind":')
+    (tmp_path / "half.json").write_text('{"kind":', encoding="utf-8")
     with pytest.raises(CstlibError, match="half.json") as error:
         read_records(tmp_path)
     assert is_one_sentence(error.value)

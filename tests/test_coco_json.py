@@ -129,7 +129,7 @@ CONTENT = {
 
 
 def written(path, **changes):
-    path.write_text(json.dumps({**CONTENT, **changes}))
+    path.write_text(json.dumps({**CONTENT, **changes}), encoding="utf-8")
     return path
 
 
@@ -187,8 +187,8 @@ def test_what_is_not_cocos_format_is_one_sentence(tmp_path, changes, words):
 
 
 def test_missing_and_broken_files(tmp_path):
-    (tmp_path / "broken.json").write_text("{")
-    (tmp_path / "list.json").write_text("[]")
+    (tmp_path / "broken.json").write_text("{", encoding="utf-8")
+    (tmp_path / "list.json").write_text("[]", encoding="utf-8")
     for name in ("missing", "broken", "list"):
         with pytest.raises(CstlibError, match=f"{name}.json") as caught:
             read_coco(tmp_path / f"{name}.json")

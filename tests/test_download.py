@@ -270,7 +270,7 @@ def test_a_disk_that_fills_up_keeps_what_arrived(
 
 
 def test_a_folder_that_cannot_be_written(archive, tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(CstlibError, match="Cannot write") as caught:
         get(archive, tmp_path / "file" / "folder")
     assert is_one_sentence(caught.value)

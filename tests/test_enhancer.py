@@ -1,75 +1,30 @@
-"""The mask enhancer: its layers, whose masks it reads, and that it learns."""
+"""The mask enhancer: its layers, its loss, and that it learns."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
-import numpy as np
 import pytest
 import torch
+from made_enhancer import GRID, HEADS, SIZE, Images, made_features, tokens
 from torch import Tensor
 
-from cstlib.backbones import Tokens
 from cstlib.enhancer import (
+    EnhancerSettings,
     MaskEnhancer,
     enhance,
     enhancer_loss,
+    finer,
     fit_enhancer,
-    head_maps,
-    masked_subset,
     new_enhancer,
     pooled_iou,
-    self_pairs,
+    trained_enhancer,
+    turned,
 )
-from cstlib.errors import CstlibError
-
-GRID, SIZE, HEADS = (6, 6), 24, 3
-
-
-class Images:
-    """20 images: the left half shows class 1, in odd ones a corner shows class 2.
-
-    The lower right corner always shows class 3, which is held out.
-    """
-
-    image_size = SIZE
-    classes = (1, 2)
-
-    def __init__(self) -> None:
-        self.names = [f"img_{i:02d}" for i in range(20)]
-        self.entries = [(n, 1) for n in reversed(self.names)]
-        self.entries += [(n, 2) for n in self.names[1::2]]
-        self.reads: list[str] = []
-
-    def mask(self, name: str) -> np.ndarray:
-        self.reads.append(name)
-        mask = np.zeros((SIZE, SIZE), np.uint8)
-        mask[:, : SIZE // 2] = 1
-        if int(name[-2:]) % 2:
-            mask[:4, 16:] = 2
-        mask[-3:, 16:] = 3
-        mask[:, SIZE // 2] = 255
-        return mask
-
-
-def tokens(count: int, seed: int = 0) -> Tokens:
-    """Keys of head 1 agree with the class token on the left half; others are noise."""
-    generator = torch.Generator().manual_seed(seed)
-    n, d = GRID[0] * GRID[1], 8
-    keys = torch.randn(count, HEADS, 1 + n, d, generator=generator)
-    query = torch.zeros(count, HEADS, 1, d)
-    query[..., 0] = 1
-    left = torch.arange(n) % GRID[1] < GRID[1] // 2
-    keys[:, 1, 1:, 0] = torch.where(left, 3.0, -3.0)
-    return Tokens([], [], [GRID], HEADS, query, keys)
+from cstlib.enhancer_pairs import training_pairs
 
 
 @pytest.fixture
 def features():
-    def attention(names: list[str]) -> Tokens:
-        return Tokens.cat([tokens(1, seed=int(name[-2:])) for name in names])
-
-    return SimpleNamespace(attention=attention, heads=HEADS, device="cpu")
+    return made_features()
 
 
 def test_it_has_the_known_number_of_parameters_and_keeps_the_grid():
@@ -78,65 +33,12 @@ def test_it_has_the_known_number_of_parameters_and_keeps_the_grid():
     assert enhancer(torch.zeros(2, 6, 12, 12)).shape == (2, 12, 12)
 
 
-def test_the_subset_is_the_first_by_name():
-    images = SimpleNamespace(names=[f"n{i:03d}" for i in range(200)][::-1])
-    assert masked_subset(images, 0.05) == [f"n{i:03d}" for i in range(10)]
-    assert masked_subset(images, 0.001) == ["n000"]
-    assert masked_subset(images, 0.0) == []
-    assert masked_subset(images, 1.0) == sorted(images.names)
-    assert set(masked_subset(images, 0.025)) < set(masked_subset(images, 0.1))
-
-
-@pytest.mark.parametrize("fraction", [-0.1, 1.5, float("nan")])
-def test_a_strange_fraction_is_said(fraction):
-    with pytest.raises(CstlibError, match="between 0 and 1"):
-        masked_subset(SimpleNamespace(names=["a"]), fraction)
-
-
-def test_only_the_masks_of_the_subset_are_read(features):
-    images = Images()
-    names = masked_subset(images, 0.2)
-    for target in ("objects", "class"):
-        images.reads.clear()
-        pairs = self_pairs(images, features, names, target)
-        assert set(images.reads) == set(names) == {f"img_{i:02d}" for i in range(4)}
-    assert pairs.maps.shape == (6, HEADS, *GRID)
-    assert pairs.masks.shape == (6, SIZE, SIZE)
-
-
-def test_a_row_is_an_image_and_a_class(features):
-    pairs = self_pairs(Images(), features, ["img_00", "img_01"], "class")
-    assert pairs.names == ["img_00", "img_01", "img_01"]
-    assert pairs.classes == [1, 1, 2]
-    wide, small = pairs.masks[1:]
-    assert wide[:, : SIZE // 2].all() and not wide[:, SIZE // 2 :].any()
-    assert small.sum() == 4 * 8 and not (wide & small).any()
-
-
-def test_or_an_image_with_all_objects_but_held_out_ones_and_void(features):
-    one = self_pairs(Images(), features, ["img_01"], "class").masks
-    pairs = self_pairs(Images(), features, ["img_01"])
-    assert (pairs.names, pairs.classes) == (["img_01"], [0])
-    assert torch.equal(pairs.masks[0], one[0] | one[1])
-
-
-def test_other_targets_are_refused(features):
-    with pytest.raises(ValueError, match="'pixels'"):
-        self_pairs(Images(), features, ["img_01"], "pixels")
-
-
-def test_without_any_mask_there_is_nothing_to_learn(features):
-    with pytest.raises(CstlibError, match="at least one image"):
-        self_pairs(Images(), features, [])
-
-
-def test_maps_are_the_cosines_of_each_head():
-    image, support = tokens(2, seed=1), tokens(2, seed=2)
-    maps = head_maps(image, support)
-    key = image.attn_k[1, 2, 1 + 4 * GRID[1] + 3]
-    query = support.attn_q[1, 2, 0]
-    cosine = torch.dot(key, query) / key.norm() / query.norm()
-    assert maps[1, 2, 4, 3].item() == pytest.approx(cosine.item(), abs=1e-6)
+@pytest.mark.parametrize("heads", [1, 3, 12])
+def test_it_takes_any_number_of_heads(heads):
+    enhancer = new_enhancer(heads)
+    assert enhancer(torch.zeros(1, heads, 5, 7)).shape == (1, 5, 7)
+    count = sum(p.numel() for p in enhancer.parameters())
+    assert count == 155_777 + 9 * 128 * (heads - 6)
 
 
 def test_the_loss_is_a_cross_entropy_at_the_size_of_the_mask():
@@ -148,11 +50,56 @@ def test_the_loss_is_a_cross_entropy_at_the_size_of_the_mask():
     assert enhancer_loss(logits, masks).item() == pytest.approx(expected.item())
 
 
+def test_pixels_that_do_not_count_are_nothing_to_the_loss():
+    masks = torch.zeros(2, SIZE, SIZE, dtype=torch.bool)
+    masks[:, :9] = True
+    logits = torch.randn(2, *GRID, generator=torch.Generator().manual_seed(0))
+    counted = torch.ones_like(masks)
+    counted[:, :, 7:] = False
+    changed = masks ^ ~counted
+    for dice in (0.0, 1.0):
+        loss = enhancer_loss(logits, masks, counted, dice)
+        assert torch.equal(loss, enhancer_loss(logits, changed, counted, dice))
+        assert loss != enhancer_loss(logits, masks, None, dice)
+    assert enhancer_loss(logits, masks, ~counted & counted) == 0  # not a NaN
+
+
+def test_dice_is_nothing_where_all_is_right_and_one_where_all_is_wrong():
+    masks = torch.zeros(1, SIZE, SIZE, dtype=torch.bool)
+    masks[:, :, : SIZE // 2] = True
+    logits = torch.full((1, SIZE, SIZE), -30.0).masked_fill(masks, 30.0)
+    right, wrong = (
+        enhancer_loss(found, masks, dice=1.0) - enhancer_loss(found, masks)
+        for found in (logits, -logits)
+    )
+    assert right.item() == pytest.approx(0, abs=1e-6)
+    assert wrong.item() == pytest.approx(1, abs=0.01)
+
+
+def test_eight_ways_to_turn_and_the_mask_turns_along():
+    maps = torch.arange(9.0).view(1, 1, 3, 3)
+    ways = {tuple(turned(maps, way).flatten().tolist()) for way in range(8)}
+    assert len(ways) == 8 and torch.equal(turned(maps, 0), maps)
+    for way in range(8):
+        assert torch.equal(turned(maps, way) > 4, turned(maps > 4, way))
+
+
+def test_finer_maps_keep_their_corners():
+    maps = torch.rand(2, HEADS, *GRID)
+    large = finer(maps, 2)
+    assert large.shape == (2, HEADS, 2 * GRID[0], 2 * GRID[1])
+    assert torch.allclose(large[..., 0, 0], maps[..., 0, 0])
+    assert torch.allclose(large[..., -1, -1], maps[..., -1, -1])
+    assert finer(maps, 1) is maps
+
+
 def trained(features, seed: int = 0) -> tuple[MaskEnhancer, list[float]]:
     images = Images()
-    pairs = self_pairs(images, features, images.names[:10:2])
+    pairs = training_pairs(images, features, images.names[:10:2], "both", "objects")
     enhancer = new_enhancer(HEADS, seed)
-    return enhancer, list(fit_enhancer(enhancer, pairs, steps=25, seed=seed))
+    # What is left is said by the place in the image, so nothing may be turned.
+    settings = EnhancerSettings(steps=25, turns=False)
+    return enhancer, list(fit_enhancer(enhancer, pairs, settings=settings, seed=seed))
 
 
 def test_it_learns_which_head_to_trust_and_carries_it_over(features):
@@ -176,6 +123,20 @@ def test_the_same_seed_gives_the_same_enhancer(features):
         torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters())
     )
     assert trained(features, seed=3)[1] != losses
+
+
+def test_one_call_does_what_the_settings_say(features):
+    images = Images()
+    names = images.names[:4]
+    settings = EnhancerSettings(kind="self", target="objects", steps=3)
+    one = trained_enhancer(images, features, names, seed=5, settings=settings)
+    pairs = training_pairs(images, features, names, "self", "objects")
+    two = new_enhancer(HEADS, seed=5)
+    assert len(list(fit_enhancer(two, pairs, settings=settings, seed=5))) == 3
+    assert not one.training
+    for ours, theirs in zip(one.parameters(), two.parameters()):
+        assert torch.equal(ours, theirs)
+    assert set(images.reads) == set(names)
 
 
 def test_the_threshold_is_one_of_probabilities():

@@ -180,6 +180,14 @@ def test_a_broken_image_leaves_nothing_behind(tmp_path):
         assert not list(cache_home().glob("features/*"))
 
 
+def test_a_control_comes_at_the_size_of_the_images(world):
+    larger = replace(world, image_size=112)
+    control = FeatureStore(larger, BACKBONE, progress=False, layers=False)
+    assert (control.name, control.image_size) == ("random-thin", 112)
+    names = larger.dataset(0, "val").names[:2]
+    assert control.attention(names).attn_k.shape == (2, 6, 1 + 14 * 14, 16)
+
+
 def test_what_cannot_be_is_said_in_one_sentence(world, tmp_path, monkeypatch):
     store = FeatureStore(world, BACKBONE, progress=False)
     with pytest.raises(CstlibError, match="nobody") as unknown:
@@ -189,7 +197,7 @@ def test_what_cannot_be_is_said_in_one_sentence(world, tmp_path, monkeypatch):
     larger = replace(world, image_size=112)
     with pytest.raises(CstlibError, match="112") as no_fit:
         open_features(larger, BACKBONE, progress=False)
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("CSTLIB_DATA", str(tmp_path / "file"))
     with pytest.raises(CstlibError, match="CSTLIB_DATA") as no_folder:
         FeatureStore(world, BACKBONE, progress=False)

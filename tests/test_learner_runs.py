@@ -101,7 +101,7 @@ def test_from_the_command_line_and_back(
 ):
     out, figures = tmp_path / "run", tmp_path / "figures.json"
     assert main([*TRAIN, *options, "--out", str(out)]) == 0
-    record = json.loads((out / "record.json").read_text())
+    record = json.loads((out / "record.json").read_text(encoding="utf-8"))
     assert record["parameters"] == parameters
     config = TrainConfig.from_dict(record["config"])
     assert record["name"] == run_name(config)
@@ -114,7 +114,9 @@ def test_from_the_command_line_and_back(
     # Loaded, and with the settings of its own, it gives the figures of the test.
     argv = ["evaluate", "--checkpoint", str(out / "best.pt"), "--episodes", "3"]
     assert main([*argv, "--json", str(figures)]) == 0
-    assert json.loads(figures.read_text())["metrics"] == record["metrics"]
+    assert (
+        json.loads(figures.read_text(encoding="utf-8"))["metrics"] == record["metrics"]
+    )
     # Several ways and shots pass through each learner's own way to combine them.
     assert main([*argv, "--way", "2", "--shot", "2"]) == 0
     assert "2-way 2-shot" in capsys.readouterr().out

@@ -96,16 +96,16 @@ def test_fold_tables_are_the_benchmarks_own():
 def test_a_folder_comes_whole_or_not_at_all(tmp_path):
     target = tmp_path / "folder"
     with whole_folder(target) as folder:
-        (folder / "a").write_text("old")
+        (folder / "a").write_text("old", encoding="utf-8")
     with pytest.raises(KeyboardInterrupt), whole_folder(target) as folder:
-        (folder / "a").write_text("half")
+        (folder / "a").write_text("half", encoding="utf-8")
         raise KeyboardInterrupt
-    assert (target / "a").read_text() == "old"
+    assert (target / "a").read_text(encoding="utf-8") == "old"
     with whole_folder(target) as folder:
-        (folder / "b").write_text("new")
+        (folder / "b").write_text("new", encoding="utf-8")
     assert [p.name for p in target.iterdir()] == ["b"]
     assert [p.name for p in tmp_path.iterdir()] == ["folder"]
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     inside_a_file = whole_folder(tmp_path / "file" / "folder")
     with pytest.raises(CstlibError, match="Cannot write") as caught, inside_a_file:
         pass
@@ -143,7 +143,6 @@ def test_pascals_lists_are_compared_byte_by_byte(tmp_path):
     lists = made_lists(tmp_path, entries)
     known = {
         (split, fold): PublishedList(
-            3,
             2,
             (2, 0, 0, 0, 1),
             hashlib.sha256(
@@ -252,8 +251,8 @@ def test_given_lists_must_fit_the_data(tmp_path, fold0, fold1, words):
     shown = {"a": Shown(9, {1: 9}), "b": Shown(9, {2: 9})}
     for split in ("trn", "val"):
         (tmp_path / split).mkdir()
-        (tmp_path / split / "fold0.txt").write_text("\n".join(fold0))
-        (tmp_path / split / "fold1.txt").write_text("\n".join(fold1))
+        (tmp_path / split / "fold0.txt").write_text("\n".join(fold0), encoding="utf-8")
+        (tmp_path / split / "fold1.txt").write_text("\n".join(fold1), encoding="utf-8")
     with pytest.raises(CstlibError, match=words) as caught:
         read_given_lists(tmp_path, fold_table("pascal", 2, 2), shown)
     assert is_one_sentence(caught.value)

@@ -49,7 +49,7 @@ def test_a_list_reads_as_in_the_benchmark(tmp_path):
 )
 def test_a_malformed_line_is_named(tmp_path, line):
     path = tmp_path / "fold0.txt"
-    path.write_text(f"good__01\n{line}\nalso_good__02\n")
+    path.write_text(f"good__01\n{line}\nalso_good__02\n", encoding="utf-8")
     with pytest.raises(CstlibError, match="Line 2 of .*fold0.txt") as caught:
         read_list(path)
     assert is_one_sentence(caught.value)
@@ -63,6 +63,6 @@ def test_a_list_is_missing_binary_or_repeats(tmp_path):
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(CstlibError, match="cannot be read"):
         read_list(path)
-    path.write_text("a__01\nb__01\na__1\n")
+    path.write_text("a__01\nb__01\na__1\n", encoding="utf-8")
     with pytest.raises(CstlibError, match="Line 3 .* repeats line 1"):
         read_list(path)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from cstlib.cli import main
-from cstlib.data import mini
+from cstlib.data import mini, mini_drawing
 from cstlib.data.voc import VocDataset
 from cstlib.errors import CstlibError
 
@@ -35,7 +35,7 @@ def digest(scenes) -> str:
 
 
 def test_pixels_are_pinned():
-    scenes = [mini.render(0, i, s) for s in mini.STREAMS for i in range(12)]
+    scenes = [mini.render(0, i, s) for s in mini_drawing.STREAMS for i in range(12)]
     assert digest(scenes) == PINNED
 
 
@@ -61,11 +61,11 @@ def test_workers_do_not_change_the_pixels():
 
 def test_labels_and_lists_agree_with_the_masks(small):
     lists = small / "ImageSets" / "FewShot"
-    labels = json.loads((lists / "labels.json").read_text())
+    labels = json.loads((lists / "labels.json").read_text(encoding="utf-8"))
     listed = {
         line.split("__")[0] + line.split("__")[1]
         for path in lists.glob("*/fold*.txt")
-        for line in path.read_text().splitlines()
+        for line in path.read_text(encoding="utf-8").splitlines()
     }
     for name, classes in labels.items():
         mask = np.asarray(Image.open(small / "SegmentationClass" / f"{name}.png"))
@@ -77,7 +77,9 @@ def test_labels_and_lists_agree_with_the_masks(small):
 
 def test_the_world_has_what_makes_it_hard(small):
     """Several objects, clutter and occlusion; void borders; every class and fold."""
-    labels = json.loads((small / "ImageSets/FewShot/labels.json").read_text())
+    labels = json.loads(
+        (small / "ImageSets/FewShot/labels.json").read_text(encoding="utf-8")
+    )
     several = np.mean([len(classes) > 1 for classes in labels.values()])
     assert 0.3 < several < 0.6
     masks = [mini.render(0, i, "val").mask for i in range(60)]
@@ -92,7 +94,7 @@ def test_the_world_has_what_makes_it_hard(small):
 def test_folder_is_not_overwritten_and_nothing_is_left_half_written(tmp_path):
     target = tmp_path / "mini"
     target.mkdir()
-    (target / "precious.txt").write_text("mine")
+    (target / "precious.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(CstlibError, match="not empty"):
         mini.build_mini(target, 0, 2, 2, progress=False)
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["mini", "precious.txt"]
@@ -111,7 +113,7 @@ def test_interrupted_rendering_leaves_no_folder(tmp_path, monkeypatch):
 def test_another_renderer_version_is_drawn_anew_or_refused(tmp_path, monkeypatch):
     old = tmp_path / "mini"
     old.mkdir()
-    (old / "meta.json").write_text('{"renderer_version": 0}')
+    (old / "meta.json").write_text('{"renderer_version": 0}', encoding="utf-8")
     with pytest.raises(CstlibError, match="version 0.*delete"):
         mini.ensure_mini(old)
     monkeypatch.setenv("CSTLIB_DATA", str(tmp_path))

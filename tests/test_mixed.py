@@ -10,7 +10,8 @@ from made_world import BACKBONE, made_home
 from cstlib.baselines import load_learner
 from cstlib.cli import main
 from cstlib.config import TrainConfig
-from cstlib.enhancer import enhance, masked_subset, new_enhancer
+from cstlib.enhancer import enhance, new_enhancer
+from cstlib.enhancer_pairs import masked_subset
 from cstlib.errors import CstlibError
 from cstlib.features import open_features
 from cstlib.fitting import Run, fit

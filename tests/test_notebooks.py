@@ -11,7 +11,9 @@ import nbformat
 import pytest
 from nbformat import v4
 
+import cstlib
 from cstlib import notebooks
+from cstlib.cli import main
 from cstlib.errors import CstlibError
 
 DRAW = """\
@@ -85,6 +87,19 @@ def test_nbval_agrees_with_what_is_stored(regenerated: Path) -> None:
     )
     assert "1 failed, 3 passed" in done.stdout, done.stdout
     assert f"FAILED {regenerated.name}::Cell 0" in done.stdout
+
+
+def test_a_trial_runs_as_the_environment_says_and_stores_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CSTLIB_WORLD", "pascal")
+    monkeypatch.setenv("CSTLIB_BUDGET", "test")
+    check = "import os\nassert os.environ['CSTLIB_WORLD'] == 'pascal'"
+    here = "import cstlib\nassert cstlib.__file__ == " + repr(cstlib.__file__)
+    path = write(tmp_path / "00_small.ipynb", check, here)
+    before = path.read_bytes()
+    assert main(["notebooks", "--try", str(path)]) == 0
+    assert path.read_bytes() == before
 
 
 def test_a_failing_cell_leaves_the_stored_notebook_alone(tmp_path: Path) -> None:

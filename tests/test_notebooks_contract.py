@@ -21,6 +21,7 @@ EXPECTED = (
     "06_mixed_supervision",
     "07_full_supervision",
     "08_ablations",
+    "09_your_own_images",
 )
 
 
@@ -35,7 +36,7 @@ def name_of(path: Path) -> str:
     return path.relative_to(ROOT).with_suffix("").as_posix()
 
 
-def test_the_nine_notebooks_exist() -> None:
+def test_all_notebooks_exist() -> None:
     there = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     assert set(EXPECTED) <= there
 

@@ -46,7 +46,7 @@ def own_voc(root, images=20, splits=False):
     if splits:
         for split, part in (("train", names[:12]), ("val", names[12:])):
             path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
-            path.write_text("\n".join(part))
+            path.write_text("\n".join(part), encoding="utf-8")
     return root
 
 
@@ -134,8 +134,12 @@ def test_world_json_says_what_differs(tmp_path):
             tmp_path / f"more/images/photo_{i:02d}.JPG",
             tmp_path / f"data/pictures/other_{i:02d}.JPG",
         )
-    text = (tmp_path / "more/b.json").read_text().replace("photo_", "other_")
-    (tmp_path / "data/notes/b.json").write_text(text)
+    text = (
+        (tmp_path / "more/b.json")
+        .read_text(encoding="utf-8")
+        .replace("photo_", "other_")
+    )
+    (tmp_path / "data/notes/b.json").write_text(text, encoding="utf-8")
     settings = {
         "name": "waders",
         "train": "notes/a.json",
@@ -174,8 +178,12 @@ def test_world_json_says_what_differs(tmp_path):
 
 def test_world_json_of_a_voc_folder(tmp_path):
     root = own_voc(tmp_path / "birds")
-    (root / "mine.txt").write_text("photo_00\nphoto_01\nphoto_02\nphoto_03\n")
-    (root / "yours.txt").write_text("photo_05 photo_06 photo_07 photo_08")
+    (root / "mine.txt").write_text(
+        "photo_00\nphoto_01\nphoto_02\nphoto_03\n", encoding="utf-8"
+    )
+    (root / "yours.txt").write_text(
+        "photo_05 photo_06 photo_07 photo_08", encoding="utf-8"
+    )
     settings = {
         "train": "mine.txt",
         "val": "yours.txt",
@@ -199,7 +207,9 @@ def test_prepared_data_are_found_again_until_they_change(tmp_path, monkeypatch):
     mask = root / "SegmentationClass" / "photo_00.png"
     Image.fromarray(np.full((40, 50), 2, np.uint8)).save(mask)
     os.utime(mask, (1, 1))
-    path.write_text(path.read_text().replace("heron", "egret"))
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("heron", "egret"), encoding="utf-8"
+    )
     second = prepare_own(root), prepare_own(path)
     assert first[0] != second[0] and first[1] != second[1]
     assert load_world(str(path)).class_names[0] == "egret"
@@ -302,7 +312,7 @@ def test_impossible_folds(given, words):
 )
 def test_a_wrong_world_json_is_one_sentence(tmp_path, home, settings, words):
     root = own_voc(tmp_path / "birds")
-    (root / "world.json").write_text(json.dumps(settings))
+    (root / "world.json").write_text(json.dumps(settings), encoding="utf-8")
     with pytest.raises(CstlibError, match=words) as caught:
         load_world(str(root))
     assert is_one_sentence(caught.value)
@@ -318,7 +328,7 @@ def test_a_wrong_world_json_is_one_sentence(tmp_path, home, settings, words):
             lambda p: (p.parent / "images/photo_07.JPG").unlink(),
             "photo_07.JPG .* not in",
         ),
-        (lambda p: p.write_text("[]"), "not in COCO's format"),
+        (lambda p: p.write_text("[]", encoding="utf-8"), "not in COCO's format"),
     ],
 )
 def test_a_wrong_json_is_one_sentence(tmp_path, home, damage, words):
@@ -333,7 +343,7 @@ def test_a_wrong_json_is_one_sentence(tmp_path, home, damage, words):
 def test_a_wrong_folder_is_one_sentence(tmp_path):
     (tmp_path / "empty").mkdir()
     both = own_voc(tmp_path / "both", splits=True)
-    (both / "ImageSets/Segmentation/val.txt").write_text("photo_00")
+    (both / "ImageSets/Segmentation/val.txt").write_text("photo_00", encoding="utf-8")
     for path, words in (
         (tmp_path / "empty", "neither JPEGImages nor"),
         (tmp_path / "missing" / "folder", "no data at"),
@@ -346,9 +356,9 @@ def test_a_wrong_folder_is_one_sentence(tmp_path):
 
 
 def test_the_documented_example_is_valid(tmp_path):
-    text = (Path(__file__).parents[1] / "docs" / "data.md").read_text()
+    text = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
     example = text.split("```json")[1].split("```")[0]
-    (tmp_path / "world.json").write_text(example)
+    (tmp_path / "world.json").write_text(example, encoding="utf-8")
     settings = read_world_file(tmp_path / "world.json")
     assert set(settings) == set(FIELDS) - {"renderer_version"}
     assert own_folds(settings["folds"], settings["classes"], "pascal") == ((1,), (2, 3))

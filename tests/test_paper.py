@@ -267,7 +267,7 @@ def test_a_broken_or_missing_file_is_said(tmp_path, monkeypatch):
         with pytest.raises(CstlibError, match="There is no data") as missing:
             rows()
         (tmp_path / "data").mkdir()
-        (tmp_path / "data" / paper.NAME).write_text('{"rows": [')
+        (tmp_path / "data" / paper.NAME).write_text('{"rows": [', encoding="utf-8")
         with pytest.raises(CstlibError, match="not readable") as broken:
             rows()
         assert is_one_sentence(missing.value) and is_one_sentence(broken.value)

@@ -54,7 +54,7 @@ def offline(monkeypatch):
 
 def lists_of(out):
     folder = out / "ImageSets" / "FewShot"
-    return {name: (folder / name).read_text() for name in LISTS}
+    return {name: (folder / name).read_text(encoding="utf-8") for name in LISTS}
 
 
 def prepare(root, out, *more):
@@ -67,7 +67,7 @@ def as_published(out):
     for (split, fold), real in published.PASCAL.items():
         path = out / "ImageSets" / "FewShot" / split / f"fold{fold}.txt"
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        known[split, fold] = PublishedList(1, 1, real.per_class, digest)
+        known[split, fold] = PublishedList(1, real.per_class, digest)
     return known
 
 
@@ -88,7 +88,9 @@ def test_from_the_originals_to_episodes(tmp_path, home, offline, capsys):
         assert np.array_equal(masks[name], mask), name
     assert Image.open(out / "SegmentationClassAug" / f"{SBD_OWN[0]}.png").mode == "P"
 
-    labels = json.loads((out / "ImageSets/FewShot/labels.json").read_text())
+    labels = json.loads(
+        (out / "ImageSets/FewShot/labels.json").read_text(encoding="utf-8")
+    )
     # Whatever has a pixel counts, listed or not; void does not.
     assert labels[TRAIN[0]] == [1, 7] and labels[TRAIN[1]] == [1, 20]
     assert labels[SBD_OWN[2]] == [19] and len(labels) == 9
@@ -126,7 +128,9 @@ def test_ready_masks_need_no_sbd(tmp_path, offline):
     pascal.prepare_pascal(tmp_path / "second", other, progress=False)
     assert lists_of(other) == LISTS
     assert not (other / "SegmentationClassAug").exists()
-    assert json.loads((other / "meta.json").read_text())["masks"] == str(masks)
+    assert json.loads((other / "meta.json").read_text(encoding="utf-8"))[
+        "masks"
+    ] == str(masks)
 
     (masks / f"{VAL[1]}.png").unlink()
     with pytest.raises(CstlibError, match="lacks 1 of the 3 validation") as caught:
@@ -138,7 +142,7 @@ def test_everything_in_one_folder(tmp_path, home, offline):
     """Originals where the prepared folder is: the default without --root."""
     made_pascal(home / "pascal")
     assert main(["data", "pascal"]) == 0
-    meta = json.loads((home / "pascal" / "meta.json").read_text())
+    meta = json.loads((home / "pascal" / "meta.json").read_text(encoding="utf-8"))
     assert meta["images"] == "VOCdevkit/VOC2012/JPEGImages"
     moved = home.with_name("moved")
     home.rename(moved)
@@ -196,9 +200,11 @@ def test_given_lists_are_taken_as_they_are(tmp_path, offline, capsys):
     shutil.copytree(out / "ImageSets" / "FewShot", own)
     # Below the rule, and in another order.
     (own / "trn/fold0.txt").write_text(
-        f"{SBD_OWN[0]}__01\n{TRAIN[1]}__01\n{TRAIN[0]}__01\n"
+        f"{SBD_OWN[0]}__01\n{TRAIN[1]}__01\n{TRAIN[0]}__01\n", encoding="utf-8"
     )
-    (own / "val/fold0.txt").write_text(f"{VAL[0]}__03\n{VAL[0]}__02\n")
+    (own / "val/fold0.txt").write_text(
+        f"{VAL[0]}__03\n{VAL[0]}__02\n", encoding="utf-8"
+    )
     assert prepare(root, out, "--lists", str(own)) == 2  # many classes are on no list
     assert "have no image of class" in capsys.readouterr().err
     assert lists_of(out) == LISTS
@@ -209,11 +215,13 @@ def test_given_lists_are_taken_as_they_are(tmp_path, offline, capsys):
         Image.fromarray(mask.astype(np.uint8)).save(path)
         for fold in range(4):
             lines = [f"{name}__{c:02d}\n" for c in range(5 * fold + 5, 5 * fold, -1)]
-            (own / split / f"fold{fold}.txt").write_text("".join(lines))
+            (own / split / f"fold{fold}.txt").write_text(
+                "".join(lines), encoding="utf-8"
+            )
     shutil.rmtree(out)
     assert prepare(root, out, "--lists", str(own)) == 0
     for name in LISTS:
-        given = (own / name).read_text()
+        given = (own / name).read_text(encoding="utf-8")
         assert lists_of(out)[name] == given
     assert prepare(root, out, "--lists", str(tmp_path / "none")) == 2
     assert prepare(root, out, "--lists", str(own), "--verify") == 2

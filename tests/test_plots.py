@@ -230,3 +230,22 @@ def test_attention_over_training_shares_a_scale_within_an_image():
     for row in (figure.axes[1:3], figure.axes[4:6]):
         scales = {axis.images[0].get_clim() for axis in row}
         assert len(scales) == 1
+
+
+def test_an_answer_shows_which_classes_cross_the_line():
+    image, labels = torch.rand(3, 8, 8), torch.randint(0, 3, (8, 8))
+    prob = {"key": 0.7, "mug": 0.4}
+    figure = plots.answer(image, labels, prob, 0.5, {"key": False, "mug": True})
+    bars = figure.axes[2].patches
+    assert [bar.get_width() for bar in bars] == [0.7, 0.4]
+    assert to_rgb(bars[0].get_facecolor()[:3]) == to_rgb(CLASSES[0])
+    assert to_rgb(bars[1].get_facecolor()[:3]) != to_rgb(CLASSES[1])
+    names = [t.get_text() for t in figure.axes[2].get_yticklabels()]
+    assert names == ["key", "mug ✓"]
+
+
+def test_shots_stand_below_one_another():
+    pair = torch.rand(3, 8, 8), torch.eye(8, dtype=torch.bool)
+    figure = plots.shots({"given": [pair] * 3, "pseudo": [pair] * 3}, list("abc"))
+    assert titles(figure)[:3] == ["a", "b", "c"]
+    assert [figure.axes[i].get_ylabel() for i in (0, 3)] == ["given", "pseudo"]

@@ -60,6 +60,13 @@ FIGURES = {
         ),
         14,
     ),
+    "token_maps": (
+        lambda: plots.token_maps(
+            *([(IMAGE, IMAGE)] * 2, [MASK, MASK], [MASK, MASK]),
+            *(_numbers(2, 2, 12, 12), _numbers(2, 96, 96), "ab"),
+        ),
+        10,
+    ),
 }
 
 

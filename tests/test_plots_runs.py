@@ -86,6 +86,7 @@ def test_curves_draw_controls_dashed():
     figure = plots.curves(
         {
             "ours": {1: metrics(0.8, 0.4), 5: metrics(0.3, 0.35)},
+            "not recorded": {},
             "coin": {1: metrics(0.5, 0.1)},
         },
         "ways N",
@@ -96,6 +97,7 @@ def test_curves_draw_controls_dashed():
     assert list(ours.get_ydata()) == pytest.approx([80, 30])
     assert coin.get_linestyle() == "--" and coin.get_color() == CONTROL
     assert list(figure.axes[1].get_xticks()) == [1, 5]
+    assert [t.get_text() for t in figure.legends[0].texts] == ["ours", "coin"]
 
 
 def test_before_after_and_losses_are_drawn():
@@ -155,28 +157,63 @@ def test_panels_fit_labels_to_the_picture():
     assert not figure.axes[3].axison
 
 
-def test_predictions_are_ticked_where_presence_is_right():
-    episode = SimpleNamespace(
+def two_way(shot: int = 1) -> SimpleNamespace:
+    """An episode of a key, which is there, and a mug, which is not."""
+    return SimpleNamespace(
         support_classes=(3, 7),
-        support_images=torch.rand(2, 1, 3, 8, 8),
-        support_masks=torch.ones(2, 1, 8, 8, dtype=torch.bool),
+        support_images=torch.rand(2, shot, 3, 8, 8),
+        support_masks=torch.ones(2, shot, 8, 8, dtype=torch.bool),
         query_image=image(),
         query_mask=torch.zeros(8, 8, dtype=torch.int64),
         presence=torch.tensor([True, False]),
     )
 
-    def says(*bits):
-        label = torch.full((8, 8), int(bits[0]))
-        return [SimpleNamespace(presence=torch.tensor(bits), label=label)]
 
+def says(*bits: bool) -> list[SimpleNamespace]:
+    label = torch.full((8, 8), int(bits[0]))
+    presence = torch.tensor(bits)
+    return [SimpleNamespace(presence=presence, presence_prob=presence / 2, label=label)]
+
+
+def test_predictions_are_ticked_where_presence_is_right():
     figure = plots.prediction_grid(
-        [episode],
+        [two_way()],
         {"good": says(True, False), "bad": says(True, True)},
         {3: "key", 7: "mug"},
     )
     drawn(figure)
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == ["key", "mug", "query, truth", "good ✓", "bad ✗"]
+
+
+def test_predictions_may_bear_their_iou_and_fill_up_with_empty_rows():
+    found = {"good": says(True, False)}
+    figure = plots.prediction_grid([two_way()], found, None, {"good": [0.75]}, rows=3)
+    drawn(figure)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[:4] == ["class 3", "class 7", "query, truth", "good ✓ 0.75"]
+    assert titles[4::4] == ["(no other)"] * 2 and len(titles) == 12
+    empty = plots.prediction_grid([], {}, rows=2)
+    assert len(empty.axes) == 2
+
+
+def test_a_live_episode_shows_all_its_supports():
+    figure = plots.live_episode(two_way(3), says(True, True)[0], {3: "key", 7: "mug"})
+    drawn(figure)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[:4] == ["query", "truth", "prediction, IoU 0.00", "key: 0.50 ✓"]
+    assert titles[9] == "mug: 0.50 ✗"
+    assert sum(bool(axis.images) for axis in figure.axes) == 3 + 2 * 3
+
+
+def test_a_live_episode_paints_the_masks_that_the_learner_is_given():
+    given = torch.zeros(2, 1, 8, 8, dtype=torch.bool)
+    plain, masked = (
+        plots.live_episode(two_way(), says(True, False)[0], None, masks)
+        for masks in (given, ~given)
+    )
+    there = [figure.axes[3].images[0].get_array() for figure in (plain, masked)]
+    assert not np.allclose(*there)
 
 
 def test_the_paper_is_found_and_its_tables_agree():

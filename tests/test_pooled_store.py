@@ -197,6 +197,34 @@ def test_the_budget_decides_what_is_kept(world, backbone, monkeypatch, capsys):
         assert is_one_sentence(error.value)
 
 
+def test_a_control_that_only_attends_is_kept_whole_or_not_at_all(
+    world, backbone, monkeypatch, capsys
+):
+    monkeypatch.setenv("CSTLIB_CACHE_GB", "0.0015")
+    found = open_features(world, backbone, "cpu", progress=False, layers=False)
+    assert isinstance(found, FeatureStore) and found.bytes < 1.5e6
+    monkeypatch.setenv("CSTLIB_CACHE_GB", "0")
+    live = open_features(world, backbone, "cpu", layers=False)
+    assert type(live) is Features and "--cache-gb" in capsys.readouterr().err
+    name = min(listed_images(world))
+    assert_close(found.attention([name]).attn_k, live.attention([name]).attn_k)
+
+
+def test_expected_supports_are_computed_once_and_no_queries(world, backbone):
+    first = opened(world, backbone)
+    first.store.expect(first.names)
+    assert first.run.computed == 3 and not first.run._full
+    first.store.attention(first.names)
+    first.store.support_tokens(first.names)
+    assert first.run.computed == 3
+    again = opened(world, backbone)
+    again.store.expect(again.names)
+    assert again.run.computed == 0
+    again.store.tokens(again.names[:1])
+    again.store.forget_full()
+    assert not again.run._full
+
+
 @pytest.mark.parametrize("images", [40])
 def test_a_run_on_kept_supports_is_the_run_on_live_ones(world, backbone):
     config = TrainConfig(
@@ -227,7 +255,7 @@ def test_what_cannot_be_is_said_in_one_sentence(world, backbone, tmp_path, monke
     store = opened(world, backbone).store
     with pytest.raises(CstlibError, match="nobody") as unknown:
         store.support_tokens(["nobody"])
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("CSTLIB_DATA", str(tmp_path / "file"))
     with pytest.raises(CstlibError, match="CSTLIB_CACHE_GB") as no_folder:
         opened(world, backbone)

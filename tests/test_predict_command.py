@@ -82,7 +82,7 @@ def test_what_is_written_and_said(home, predict, tmp_path):
     assert all(0 <= s["marked"] <= 1 for s in summary["support"])
     assert summary["failures"] == [] and summary["interrupted"] is False
     for said in summary["predictions"]:
-        assert json.loads((out / said["json"]).read_text()) == said
+        assert json.loads((out / said["json"]).read_text(encoding="utf-8")) == said
         with Image.open(out / said["labels"]) as labels:
             assert labels.size == (said["width"], said["height"])
             counts = np.bincount(np.asarray(labels).ravel(), minlength=3)[1:]
@@ -108,7 +108,7 @@ def test_bad_queries_are_listed_and_the_others_done(home, predict, tmp_path):
     whole = (home.photos / "one.jpg").read_bytes()
     (bad / "zero.jpg").write_bytes(b"")
     (bad / "cut.jpg").write_bytes(whole[:-2000])
-    (bad / "text.png").write_text("no picture")
+    (bad / "text.png").write_text("no picture", encoding="utf-8")
     (bad / "renamed.png").write_bytes(whole)  # fine
     Image.new("RGB", (1, 1)).save(bad / "pixel.bmp")  # fine
     (tmp_path / "empty").mkdir()
@@ -191,14 +191,14 @@ def test_a_terminal_that_knows_few_letters(home, predict, tmp_path, monkeypatch)
 def test_what_is_there_is_not_overwritten_unasked(home, predict, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
-    (out / "mine.txt").write_text("mine")
+    (out / "mine.txt").write_text("mine", encoding="utf-8")
     argv = ["--query", home.photos / "one.jpg", "--out", out]
     done = predict(*argv)
     assert done.code == 2 and "--overwrite" in done.err
     assert files_in(out) == ["mine.txt"]
     assert predict(*argv, "--overwrite").code == 0
     assert predict(*argv, "--overwrite").code == 0
-    assert (out / "mine.txt").read_text() == "mine"
+    assert (out / "mine.txt").read_text(encoding="utf-8") == "mine"
     assert len(summary_of(out)["predictions"]) == 1
 
 
@@ -208,7 +208,7 @@ def test_bad_arguments_and_supports_end_in_one_sentence(
     photo, out = home.photos / "one.jpg", tmp_path / "new"
     empty, file = tmp_path / "empty", tmp_path / "file"
     empty.mkdir()
-    file.write_text("in the way")
+    file.write_text("in the way", encoding="utf-8")
     broken = tmp_path / "broken"
     shutil.copytree(home.support, broken)
     (broken / "mug" / "0.jpg").write_bytes(b"nothing")

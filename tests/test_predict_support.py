@@ -89,7 +89,7 @@ def test_what_is_refused_about_files(cat):
             if "mask" in name or (name == "a.png" and names[0] != name):
                 BOX.save(cat / name)
             elif name.endswith("txt"):
-                (cat / name).write_text("no picture")
+                (cat / name).write_text("no picture", encoding="utf-8")
             else:
                 made_picture(index).save(cat / name)
         return refusal(cat.parent)
@@ -138,7 +138,7 @@ def test_what_is_refused_about_folders(tmp_path):
     (root / "empty").rmdir()
     assert len(find_support(root)) == 2
     file = tmp_path / "file"
-    file.write_text("")
+    file.write_text("", encoding="utf-8")
     assert "Cannot read the support folder" in refusal(file)
 
 

@@ -158,7 +158,7 @@ def test_interrupted_run_ends_in_the_same_weights(tmp_path, images, monkeypatch)
     one, two = load_file(whole), load_file(parts)
     assert one.keys() == two.keys()
     assert all(torch.equal(one[k], two[k]) for k in one)
-    notes = json.loads(parts.with_suffix(".json").read_text())
+    notes = json.loads(parts.with_suffix(".json").read_text(encoding="utf-8"))
     assert notes["images_seen"] == 16 and notes["renderer_version"] == 1
     with pytest.raises(CstlibError, match="other settings"):
         other = PretrainConfig(images=16, steps=5, batch=4, prototypes=8, warmup=2)
@@ -176,8 +176,8 @@ def test_maps_are_kept_from_the_start_and_not_twice(tmp_path, images, monkeypatc
     kept = snapshots.load(path)
     assert list(kept) == [0, 3, 4] and kept[0].shape == (6, 6, 12, 12)
     assert not torch.equal(kept[0], kept[4]) and kept[4].abs().max() <= 1
-    probed = json.loads(weights.with_suffix(".json").read_text())["probe"]
-    assert [row["step"] for row in probed] == [3, 4]
+    notes = json.loads(weights.with_suffix(".json").read_text(encoding="utf-8"))
+    assert [row["step"] for row in notes["probe"]] == [3, 4]
     # A run that was cut off and goes on from step 2 takes the later maps' place.
     snapshots.keep(path, 2, kept[0])
     assert list(snapshots.load(path)) == [0, 2]

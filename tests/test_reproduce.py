@@ -89,7 +89,7 @@ def test_no_two_rows_share_a_run_name_but_not_a_configuration():
 
 
 class World:
-    name, backbone = "mini", "dino-mini"
+    name, data, backbone = "mini", "mini", "dino-mini"
 
 
 def test_a_job_a_fold_a_seed_and_controls_only_once(world):
@@ -156,6 +156,9 @@ def test_the_command_lists_shows_and_refuses(world, capsys):
     assert main(["reproduce", "--list"]) == 0
     listed = capsys.readouterr().out
     assert all(f"{number}  " in listed for number in TABLES)
+    assert all(t.rows or (t.needs and t.instead) for t in TABLES.values())
+    assert listed.count("not in miniature:") == 6
+    assert "python -m cstlib bench" in listed and "--backbone resnet50" in listed
     assert main(["reproduce", "--claims"]) == 0
     said = capsys.readouterr().out
     assert "pseudo-masks beat no masks" in said and "too few runs (0)" in said
@@ -164,7 +167,7 @@ def test_the_command_lists_shows_and_refuses(world, capsys):
     for argv, word in (
         (["reproduce"], "which table"),
         (["reproduce", "99"], "no table '99'"),
-        (["reproduce", "8"], "support class = query class"),
+        (["reproduce", "a.4"], "not in miniature"),
         (["reproduce", "3", "--folds", "7", "--episodes", "6"], "no fold 7"),
     ):
         assert main(argv) == 2

@@ -43,7 +43,7 @@ def test_twin_trains_and_ships_like_the_others(tmp_path, monkeypatch):
     monkeypatch.setattr(twin, "load_world", lambda _: None)
     config = PretrainConfig(images=8, steps=3, batch=4, lr=1e-3)
     path = twin.train_twin(config, tmp_path, "python -m cstlib pretrain --supervised")
-    notes = json.loads(path.with_suffix(".json").read_text())
+    notes = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     assert path.name == "supervised-mini.safetensors" and notes["images_seen"] == 12
     backbone = load_backbone("supervised-mini", path)
     assert (backbone.threshold, backbone.output_threshold) == (0.47, 0.6)

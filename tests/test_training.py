@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import math
-import os
 import signal
 from dataclasses import replace
 from itertools import islice
@@ -77,6 +76,11 @@ def test_a_run_leaves_its_log_its_weights_and_its_record(finished, world, featur
         assert float(row["loss"]) == pytest.approx(whole, rel=1e-5)
 
     record = finished.record
+    # As logged, so that a reader of the record sees how it came about.
+    assert [v["episode"] for v in record["validation"]] == [9, 18]
+    for logged, kept in zip(rows[2::3], record["validation"], strict=True):
+        named = {"miou": "val_miou", "er": "val_er", "fb_iou": "val_fb_iou"}
+        assert all(float(logged[n]) == kept[key] for key, n in named.items())
     assert record["config"]["supervision"] == "image" and record["seed"] == 0
     assert record["selection"]["by"] == "miou"
     assert record["parameters"] == 366_004
@@ -103,7 +107,7 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(
         if self.position == 15:
             if how == "crash":  # the power fails; last.pt is an episode older
                 raise RuntimeError("power failure")
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(signal.SIGTERM)  # os.kill ends Windows' Python
         return result
 
     monkeypatch.setattr(Run, "step", interrupted_step)
@@ -121,6 +125,7 @@ def test_an_interrupted_run_resumes_to_the_same_numbers(
     record = run_in(tmp_path / "run", world, features, resume=True)
     assert figures_of(tmp_path / "run") == figures_of(finished.out)
     assert record["metrics"] == finished.record["metrics"]
+    assert record["validation"] == finished.record["validation"]
     for name in ("best.pt", "last.pt"):
         ours = load_checkpoint(tmp_path / "run" / name)
         theirs = load_checkpoint(finished.out / name)
@@ -165,7 +170,7 @@ def test_nothing_to_resume_and_nowhere_to_write(world, features, tmp_path):
     with pytest.raises(CstlibError, match="no run to resume") as error:
         run_in(tmp_path / "none", world, features, resume=True)
     assert is_one_sentence(error.value) and not (tmp_path / "none").exists()
-    (tmp_path / "file").write_text("in the way")
+    (tmp_path / "file").write_text("in the way", encoding="utf-8")
     with pytest.raises(CstlibError, match="Cannot write") as error:
         run_in(tmp_path / "file" / "run", world, features)
     assert is_one_sentence(error.value)

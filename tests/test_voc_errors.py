@@ -45,7 +45,10 @@ def truncate_jpeg(path):
     [
         (truncate, "image .* is truncated"),
         (truncate_jpeg, "image .*jpg is truncated"),
-        (lambda path: path.write_text("not an image"), "image .* is truncated or not"),
+        (
+            lambda path: path.write_text("not an image", encoding="utf-8"),
+            "image .* is truncated or not",
+        ),
         (lambda path: path.write_bytes(b""), "image .* is truncated or not"),
         (lambda path: path.unlink(), "neither a .png nor a .jpg"),
     ],
@@ -67,7 +70,10 @@ def save(array):
     "damage, words",
     [
         (truncate, "mask .* is truncated"),
-        (lambda path: path.write_text("not a mask"), "mask .* is truncated or not"),
+        (
+            lambda path: path.write_text("not a mask", encoding="utf-8"),
+            "mask .* is truncated or not",
+        ),
         (lambda path: path.unlink(), "mask .* is missing"),
         (save(np.zeros((W, H), np.uint8)), "mask .* is 40x56 pixels but .* 56x40"),
         (save(np.zeros((H, W, 3), np.uint8)), "mask .* holds colours"),
@@ -85,13 +91,13 @@ def test_a_bad_mask(own, damage, words):
 
 
 def relabel(text):
-    return lambda root: (root / LABELS).write_text(text)
+    return lambda root: (root / LABELS).write_text(text, encoding="utf-8")
 
 
 def forget_an_image(root):
-    labels = json.loads((root / LABELS).read_text())
+    labels = json.loads((root / LABELS).read_text(encoding="utf-8"))
     del labels["val_0000"]
-    (root / LABELS).write_text(json.dumps(labels))
+    (root / LABELS).write_text(json.dumps(labels), encoding="utf-8")
 
 
 LABELS = "ImageSets/FewShot/labels.json"
@@ -103,16 +109,31 @@ LIST = "ImageSets/FewShot/val/fold0.txt"
     [
         (shutil.rmtree, "no data folder"),
         (lambda root: (root / LIST).unlink(), "fold0.txt is missing"),
-        (lambda root: (root / LIST).write_text("val_0000_01\n"), "Line 1 of"),
-        (lambda root: (root / LIST).write_text("val_0000__06\n"), "class 6, outside"),
-        (lambda root: (root / LIST).write_text("val_0000__99\n"), "class 99, outside"),
-        (lambda root: (root / LIST).write_text("val_0000__02\n"), "does not give it"),
+        (
+            lambda root: (root / LIST).write_text("val_0000_01\n", encoding="utf-8"),
+            "Line 1 of",
+        ),
+        (
+            lambda root: (root / LIST).write_text("val_0000__06\n", encoding="utf-8"),
+            "class 6, outside",
+        ),
+        (
+            lambda root: (root / LIST).write_text("val_0000__99\n", encoding="utf-8"),
+            "class 99, outside",
+        ),
+        (
+            lambda root: (root / LIST).write_text("val_0000__02\n", encoding="utf-8"),
+            "does not give it",
+        ),
         (lambda root: (root / LABELS).unlink(), "labels.json is missing"),
         (relabel("{"), "labels.json cannot be read"),
         (relabel("[1, 2]"), "does not map names to class ids"),
         (relabel('{"val_0000": ["star"]}'), "does not map names to class ids"),
         (forget_an_image, "val_0000 .* does not give it"),
-        (lambda root: (root / "meta.json").write_text("{"), "meta.json cannot be read"),
+        (
+            lambda root: (root / "meta.json").write_text("{", encoding="utf-8"),
+            "meta.json cannot be read",
+        ),
     ],
 )
 def test_bad_lists_and_labels(own, damage, words):

@@ -51,7 +51,7 @@ def given(tmp_path_factory):
         torch.save({"epoch": 3, "state_dict": state, "callbacks": {}}, checkpoint)
         # Images of another size and shape than the backbone's.
         root = made_voc(home / "mini", 60, (70, 110))
-        meta = json.loads((root / "meta.json").read_text())
+        meta = json.loads((root / "meta.json").read_text(encoding="utf-8"))
         meta["renderer_version"] = RENDERER_VERSION
         files.write_json(root / "meta.json", meta)
         world = World("mini", root, SIZE, NAME, tuple(CLASS_NAMES))
@@ -135,7 +135,7 @@ def test_evaluate_takes_the_authors_checkpoint(given, tmp_path, capsys):
     argv += ["--data", "mini", "--fold", 0, "--episodes", 6, "--json", path]
     assert main([str(word) for word in argv]) == 0
     assert "6 episodes, supervision image (dino masks)" in capsys.readouterr().out
-    found = json.loads(path.read_text())["metrics"]["background"]
+    found = json.loads(path.read_text(encoding="utf-8"))["metrics"]["background"]
     right, inter, union = (
         0,
         dict.fromkeys(range(1, 6), 0),

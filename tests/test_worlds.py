@@ -11,7 +11,8 @@ from made import CLASS_NAMES, is_one_sentence, made_voc
 import cstlib.data.mini
 from cstlib.data.voc import VocDataset
 from cstlib.errors import CstlibError
-from cstlib.worlds import COCO_CLASSES, World, load_world
+from cstlib.training import TrainConfig, run_name
+from cstlib.worlds import COCO_CLASSES, WORLDS, World, load_world, name_in_files
 
 S = 32
 
@@ -32,8 +33,8 @@ def test_the_coco_protocol_in_the_same_layout(tmp_path):
                 labels[f"val2014/{c}_{k}"] = [c]
                 lines.append(f"val2014/{c}_{k}__{c:02d}\n")
         (lists / "val").mkdir(parents=True, exist_ok=True)
-        (lists / "val" / f"fold{fold}.txt").write_text("".join(lines))
-    (lists / "labels.json").write_text(json.dumps(labels))
+        (lists / "val" / f"fold{fold}.txt").write_text("".join(lines), encoding="utf-8")
+    (lists / "labels.json").write_text(json.dumps(labels), encoding="utf-8")
     dataset = VocDataset(tmp_path, 2, "val", S, COCO_CLASSES, "coco")
     assert dataset.classes == list(range(3, 81, 4))
     assert dataset.class_names[80] == "toothbrush"
@@ -76,3 +77,20 @@ def test_a_world_can_be_made_of_any_folder(root):
     world = World("made", root, S, "random-mini", tuple(CLASS_NAMES))
     episode = world.dataset(0, "val").episode(0)
     assert episode.query_image.shape == (3, S, S)
+
+
+def test_runs_on_data_of_ones_own_are_named_after_the_folder(root, tmp_path):
+    assert [name_in_files(name) for name in (*WORLDS, "mars")] == [*WORLDS, "mars"]
+    places = [tmp_path / "a" / "My birds", tmp_path / "b" / "My birds"]
+    names = []
+    for place in places:
+        place.mkdir(parents=True)
+        names.append(name_in_files(str(place)))
+        assert name_in_files(f"{place}/") == names[-1]  # it is the same folder
+        assert run_name(TrainConfig(data=str(place))).startswith(names[-1] + "-fold0")
+    assert all(name.startswith("My_birds-") and len(name) == 17 for name in names)
+    assert names[0] != names[1]
+    assert name_in_files(str(places[0] / "notes.json")).startswith("notes-")
+    assert name_in_files(str(places[0] / "world.json")).startswith("My_birds-")
+    own = load_world(str(root))
+    assert own.data == str(root) and load_world("mini").data == "mini"

@@ -133,8 +133,8 @@ def load_learner(path: str | Path) -> SavedLearner:
     """
     path = Path(path)
     if path.suffix == ".ckpt":  # Lightning's
-        learner = load_authors_checkpoint(path)
-        return SavedLearner(path, learner, learner.in_channels)
+        theirs = load_authors_checkpoint(path)
+        return SavedLearner(path, theirs, theirs.in_channels)
     content = load_checkpoint(path)
     try:
         config = content.pop("config")

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cstlib.baselines.levels import kept, levels_of, over_supports, split_levels
-from cstlib.baselines.mask_only import MapDecoder, MaskLearner, strongest
+from cstlib.baselines.mask_only import DecodedLearner, MapDecoder
 from cstlib.cst import HEADS, conv, norm
 
 # Instead of minus infinity, as in the release: where nothing is left of a mask, all
@@ -118,12 +118,13 @@ class Block(nn.Module):
             d_in = d_out
 
     def forward(self, x: Tensor, support_mask: Tensor | None) -> Tensor:
+        """B x C x S x S x Q -> B x C' x S' x S' x Q."""
         for layer in self.layers:
             x = layer(x, support_mask)
         return x
 
 
-class ASNet(MaskLearner):
+class ASNet(DecodedLearner):
     """ASNet's learner on correlation tokens.
 
     Kernels and widths are the published ones. So are the strides, as far as a support
@@ -145,19 +146,13 @@ class ASNet(MaskLearner):
         self.mix_shallow = Block(128, (128, 128), (1, 2), (1, 1))
         self.decoder = MapDecoder()
 
-    def forward(
-        self,
-        correlation: Tensor,
-        support_mask: Tensor | None = None,
-        query_grid: tuple[int, int] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Arguments, result and errors as in `cstlib.cst.CST`."""
-        grid = self.checked_grid(correlation, support_mask, query_grid)
+    def squeeze(
+        self, correlation: Tensor, support_mask: Tensor | None, grid: tuple[int, int]
+    ) -> Tensor:
+        """B x L M x Q x 145 -> B x 128 x Q."""
         shallow, middle, deep = levels_of(correlation)  # B x C x 12 x 12 x Q each
         x = self.squeeze_deep(deep, support_mask).mean((2, 3), keepdim=True)
         x = x + self.squeeze_middle(middle, support_mask)  # B x 128 x 2 x 2 x Q
         x = self.mix_middle(x, support_mask)  # B x 128 x 1 x 1 x Q
         x = x + self.squeeze_shallow(shallow, support_mask)
-        x = self.mix_shallow(x, support_mask)[:, :, 0, 0]  # B x 128 x Q
-        mask_logits = self.decoder(x.unflatten(2, grid))
-        return strongest(mask_logits), mask_logits
+        return self.mix_shallow(x, support_mask)[:, :, 0, 0]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from cstlib.baselines.mask_only import strongest
+from cstlib.correlation_rows import Correlation
 from cstlib.cst import CST, Prediction, combine
 from cstlib.learner import upsample_pairs
 
@@ -25,13 +28,13 @@ class CoupledCST(CST):
 
     def forward(
         self,
-        correlation: Tensor,
+        correlation: Correlation,
         support_mask: Tensor | None = None,
         query_grid: tuple[int, int] | None = None,
     ) -> tuple[Tensor, Tensor]:
         """As CST; the class logits are those of the most foreground pixel."""
         h, w = self.checked_grid(correlation, support_mask, query_grid)
-        x = correlation
+        x: Any = correlation
         for layer in self.layers:
             x = layer(x, support_mask)
         x = self.projection(x)[..., 1]  # B x 128 x Q: the patches' token alone
@@ -46,7 +49,10 @@ class CoupledCST(CST):
         target_mask: Tensor | None,
         lam: float = 0.1,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """CST's segmentation loss alone: there is no head for lam to weigh."""
+        """CST's segmentation loss alone; shapes as in `Learner.losses`.
+
+        There is no head for ``lam`` to weigh.
+        """
         parts = class_logits, mask_logits, presence, target_mask, lam
         _, clf, seg = super().losses(*parts)
         return seg, clf.new_zeros(()), seg
@@ -56,8 +62,8 @@ class CoupledCST(CST):
     ) -> Prediction:
         """Labels as in equation (8); present where any pixel's mean is 0.5 or more.
 
-        With several ways a class is judged by its own map, also where another class
-        takes the pixels.
+        Shapes as in `Learner.combine`. With several ways a class is judged by its own
+        map, also where another class takes the pixels.
         """
         fg_prob = upsample_pairs(mask_logits, size).softmax(2)[:, :, 1]  # N x K x H x W
         presence_prob = fg_prob.mean(1).amax((1, 2))  # N

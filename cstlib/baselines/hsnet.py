@@ -28,7 +28,7 @@ from cstlib.baselines.levels import (
     over_supports,
     split_levels,
 )
-from cstlib.baselines.mask_only import MapDecoder, MaskLearner, strongest
+from cstlib.baselines.mask_only import DecodedLearner, MapDecoder
 from cstlib.correlation import SUPPORT_GRID
 from cstlib.cst import GROUPS
 
@@ -79,12 +79,13 @@ class Block(nn.Module):
             d_in = d_out
 
     def forward(self, x: Tensor, query_grid: tuple[int, int]) -> Tensor:
+        """B x C x S x S x Q -> B x C' x S' x S' x Q."""
         for layer in self.layers:
             x = layer(x, query_grid)
         return x
 
 
-class HSNet(MaskLearner):
+class HSNet(DecodedLearner):
     """HSNet's learner on correlation tokens.
 
     Kernels and widths are the published ones. So are the strides, as far as a support
@@ -107,21 +108,15 @@ class HSNet(MaskLearner):
         self.mix_shallow = Block(128, (128,) * 3, (3, 3, 3), (1, 1, 1))
         self.decoder = MapDecoder()
 
-    def forward(
-        self,
-        correlation: Tensor,
-        support_mask: Tensor | None = None,
-        query_grid: tuple[int, int] | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Arguments, result and errors as in `cstlib.cst.CST`."""
-        grid = self.checked_grid(correlation, support_mask, query_grid)
-        levels = levels_of(correlation)  # B x C x 12 x 12 x Q each
+    def squeeze(
+        self, correlation: Tensor, support_mask: Tensor | None, grid: tuple[int, int]
+    ) -> Tensor:
+        """B x L M x Q x 145 -> B x 128 x Q."""
+        levels: Sequence[Tensor] = levels_of(correlation)  # B x C x 12 x 12 x Q each
         if support_mask is not None:
             inside = kept(support_mask, SUPPORT_GRID)[:, None, ..., None]
             levels = [level * inside for level in levels]
         shallow, middle, deep = levels
         x = self.squeeze_deep(deep, grid) + self.squeeze_middle(middle, grid)
         x = self.mix_middle(x, grid) + self.squeeze_shallow(shallow, grid)
-        x = self.mix_shallow(x, grid).mean((2, 3))  # B x 128 x Q
-        mask_logits = self.decoder(x.unflatten(2, grid))
-        return strongest(mask_logits), mask_logits
+        return self.mix_shallow(x, grid).mean((2, 3))

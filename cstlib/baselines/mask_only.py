@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from cstlib.cst import Prediction
+from cstlib.cst import Head, Prediction
 from cstlib.learner import Learner, upsample_pairs
 
 
@@ -74,25 +74,45 @@ def strongest(mask_logits: Tensor) -> Tensor:
     return flat.gather(2, best[:, None, None].expand(-1, 2, 1))[..., 0]
 
 
-class MapDecoder(nn.Module):
+class DecodedLearner(MaskLearner):
+    """What HSNet and ASNet share beyond that: a decoder of what they squeeze.
+
+    A subclass makes its ``decoder`` and gives `squeeze`.
+    """
+
+    decoder: MapDecoder
+
+    def forward(
+        self,
+        correlation: Tensor,
+        support_mask: Tensor | None = None,
+        query_grid: tuple[int, int] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Arguments, result and errors as in `cstlib.cst.CST`."""
+        grid = self.checked_grid(correlation, support_mask, query_grid)
+        x = self.squeeze(correlation, support_mask, grid)  # B x 128 x Q
+        mask_logits = self.decoder(x.unflatten(2, grid))
+        return strongest(mask_logits), mask_logits
+
+    def squeeze(
+        self, correlation: Tensor, support_mask: Tensor | None, grid: tuple[int, int]
+    ) -> Tensor:
+        """What all support tokens say of each query token: B x 128 x Q."""
+        raise NotImplementedError
+
+
+class MapDecoder(Head):
     """The decoder of HSNet and ASNet: B x 128 x h x w -> B x 2 x 2h x 2w.
 
-    Four 3x3 convolutions with a bilinear upsampling in the middle. CST's segmentation
-    head is the same, down to its 259,458 parameters.
+    Four 3x3 convolutions with a bilinear upsampling in the middle: CST's segmentation
+    head, down to its 259,458 parameters.
     """
 
     def __init__(self) -> None:
-        super().__init__()
-        self.before = nn.Sequential(
-            *(nn.Conv2d(128, 128, 3, padding=1), nn.ReLU()),
-            *(nn.Conv2d(128, 64, 3, padding=1), nn.ReLU()),
-        )
-        self.after = nn.Sequential(
-            *(nn.Conv2d(64, 64, 3, padding=1), nn.ReLU()),
-            nn.Conv2d(64, 2, 3, padding=1),
-        )
+        super().__init__(kernel=3)
 
     def forward(self, x: Tensor) -> Tensor:
+        """B x 128 x h x w -> B x 2 x 2h x 2w."""
         x = self.before(x)  # B x 64 x h x w
         h, w = x.shape[2:]
         x = F.interpolate(x, (2 * h, 2 * w), mode="bilinear", align_corners=True)

@@ -24,9 +24,9 @@ from cstlib.data.download import Archive
 from cstlib.data.given_lists import read_given_lists
 from cstlib.data.list_rule import Shown
 from cstlib.data.lists import N_CLASSES, fold_table
-from cstlib.data.obtain import obtain, verify_archives
+from cstlib.data.obtain import obtain, verify_archives, verify_lists
 from cstlib.data.pixels import read_class_ids, voc_palette
-from cstlib.data.prepared import Report, verify_prepared, write_prepared
+from cstlib.data.prepared import Report, write_prepared
 from cstlib.data.published import Comparison, compare_coco
 from cstlib.errors import CstlibError
 
@@ -131,6 +131,7 @@ def prepare_coco(
         CstlibError: whatever is missing, damaged or full.
     """
     sources = obtain_sources(root, progress)
+    assert sources.images is not None  # or they would have been fetched
     n_classes = N_CLASSES["coco"]
     shown: dict[str, dict[str, Shown]] = {}
     masks = sources.masks or out / "SegmentationClass"
@@ -142,6 +143,7 @@ def prepare_coco(
                 names, lambda name: masks / f"{name}.png", n_classes, progress
             )
             continue
+        assert sources.annotations is not None
         file = read_coco(sources.annotations / f"instances_{part}.json")
         if file.class_names != COCO_CLASSES:
             raise CstlibError(
@@ -185,12 +187,7 @@ def verify_coco(root: Path, out: Path, progress: bool = True) -> tuple[Report, b
             report.add(good)
     if not (sources.annotations or sources.masks):
         report.add(f"COCO 2014: no annotations in {root}", good=False)
-    identical = False
-    if verify_prepared(out, report):
-        comparison = compare_coco(out / "ImageSets" / "FewShot")
-        identical = comparison.identical
-        report.lines += [f"  {line}" for line in comparison.lines]
-    return report, identical
+    return report, verify_lists(out, report, compare_coco)
 
 
 def draw_masks(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -139,13 +140,22 @@ def region_of(annotation: Mapping[str, Any], height: int, width: int) -> np.ndar
                 if sum(code["counts"]) != height * width or min(code["counts"]) < 0:
                     raise ValueError("its counts do not fill the image")
                 code = rle.frPyObjects(code, height, width)
-        region = rle.decode(code)
+        region = _decoded(code)
     except Exception as error:  # pycocotools raises whatever it meets
         raise CstlibError(
             f"Annotation {annotation['id']} has no valid segmentation for an image of "
             f"{width}x{height} pixels ({error}): correct it or take it out."
         ) from error
     return region.astype(bool)
+
+
+def _decoded(code: Mapping[str, Any]) -> np.ndarray:
+    """H x W uint8, without pycocotools' complaint about itself under NumPy 2."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", "__array__ implementation doesn't accept", DeprecationWarning
+        )
+        return rle.decode(code)
 
 
 def _choose(

@@ -98,7 +98,11 @@ def fetch(
 
 
 def check_md5(path: Path, archive: Archive, progress: bool = True) -> None:
-    """Raise CstlibError unless ``path`` holds the published bytes."""
+    """See to it that ``path`` holds the published bytes.
+
+    Raises:
+        CstlibError: it does not.
+    """
     if not _has_md5(path, archive, progress):
         raise CstlibError(
             f"{path} is not the published file (MD5 differs): delete it and run the "
@@ -107,7 +111,11 @@ def check_md5(path: Path, archive: Archive, progress: bool = True) -> None:
 
 
 def check_space(folder: Path, needed: int) -> None:
-    """Raise CstlibError unless ``folder``'s disk takes ``needed`` bytes more."""
+    """See to it that ``folder``'s disk takes ``needed`` bytes more.
+
+    Raises:
+        CstlibError: it does not, with some room to spare.
+    """
     existing = folder
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
@@ -185,8 +193,8 @@ def _continue(archive: Archive, part: Path, bar: tqdm) -> str | None:
     except urllib.error.HTTPError as error:
         error.close()
         if error.code == 416:  # nothing left to send, or less than we have
-            total = error.headers.get("Content-Range", "").rpartition("/")[2]
-            if total == str(have):
+            whole = error.headers.get("Content-Range", "").rpartition("/")[2]
+            if whole == str(have):
                 return None
             part.write_bytes(b"")
             return "the file there is shorter than what was fetched before"

@@ -21,6 +21,8 @@ Entries = Sequence[tuple[str, int]]
 ImagesOfClass = Mapping[int, Sequence[str]]
 
 PROTOCOLS = ("pascal", "coco")
+# Classification and segmentation; segmentation of a class that is always there.
+TASKS = ("fs-cs", "fs-s")
 N_FOLDS = 4
 N_CLASSES = {"pascal": 20, "coco": 80}
 AGAIN = (
@@ -70,7 +72,11 @@ def fold_table(
 
 
 def pick_fold(folds: Sequence[tuple[int, ...]], fold: int) -> tuple[int, ...]:
-    """Entry ``fold`` of a fold table, or CstlibError where there is none."""
+    """Entry ``fold`` of a fold table.
+
+    Raises:
+        CstlibError: there is none.
+    """
     if fold not in range(len(folds)):
         raise CstlibError(
             f"There is no fold {fold}: choose one of 0 to {len(folds) - 1}."
@@ -169,8 +175,29 @@ def read_labels(path: Path) -> dict[str, frozenset[int]]:
         ) from error
 
 
+def check_task(task: str, way: int = 1) -> None:
+    """See to it that ``task`` is "fs-cs" or "fs-s", with one way in FS-S.
+
+    Raises:
+        CstlibError: it is not.
+    """
+    if task not in TASKS:
+        raise CstlibError(
+            f"There is no task {task!r}: choose one of {', '.join(TASKS)}."
+        )
+    if task == "fs-s" and way != 1:
+        raise CstlibError(
+            f"FS-S segments one class at a time, so {way} ways are not possible: ask "
+            "for 1, or choose the task fs-cs."
+        )
+
+
 def check_protocol(protocol: str) -> None:
-    """Raise CstlibError unless ``protocol`` is "pascal" or "coco"."""
+    """See to it that ``protocol`` is "pascal" or "coco".
+
+    Raises:
+        CstlibError: it is another.
+    """
     if protocol not in PROTOCOLS:
         raise CstlibError(
             f"There is no protocol {protocol!r}: choose one of {', '.join(PROTOCOLS)}."

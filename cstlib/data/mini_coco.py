@@ -28,6 +28,7 @@ from cstlib.data.mini import (
     IMAGE_SIZE,
     RENDERER_VERSION,
     Scene,
+    check_request,
     scenes,
 )
 from cstlib.errors import CstlibError
@@ -53,15 +54,7 @@ def build_mini_coco(
             or the disk is full or not writable.
     """
     root = Path(root)
-    if train < 1 or val < 1 or seed < 0:
-        raise CstlibError(
-            "The miniature needs at least one training and one validation image and "
-            "a seed of 0 or more: check --train, --val and --seed."
-        )
-    if root.exists() and any(root.iterdir()):
-        raise CstlibError(
-            f"The folder {root} is not empty: give another one with --out or delete it."
-        )
+    check_request(root, seed, train, val)
     with whole_folder(root, replace=False) as folder:
         (folder / "images").mkdir()
         for stream, count in (("trn", train), ("val", val)):
@@ -106,7 +99,8 @@ def ensure_mini_coco(root: str | Path | None = None) -> Path:
 
 def _write_images(folder: Path, stream: str, drawn) -> dict[str, Any]:
     """Write the images of a stream; returns their annotation file's content."""
-    images, annotations = [], []
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
     for index, scene in enumerate(drawn):
         name = f"{stream}_{index:06d}.png"
         Image.fromarray(scene.image).save(folder / name)

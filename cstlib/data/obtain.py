@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cstlib.data.archives import unpack
 from cstlib.data.download import Archive, check_md5, check_space, fetch
-from cstlib.data.prepared import Report
+from cstlib.data.prepared import Report, verify_prepared
+from cstlib.data.published import Comparison
 from cstlib.errors import CstlibError
 
 
@@ -27,6 +28,21 @@ def obtain(root: Path, archives: Sequence[Archive], progress: bool = True) -> No
         path = fetch(archive, root, progress)
         print(f"Unpacking {archive.name}.", flush=True)
         unpack(path, root, archive.folders, progress)
+
+
+def verify_lists(
+    out: Path, report: Report, compare: Callable[[Path], Comparison]
+) -> bool:
+    """Check a prepared folder; ``compare`` judges its lists, if it holds any.
+
+    Returns:
+        Whether the lists are the benchmark's.
+    """
+    if not verify_prepared(out, report):
+        return False
+    comparison = compare(out / "ImageSets" / "FewShot")
+    report.lines += [f"  {line}" for line in comparison.lines]
+    return comparison.identical
 
 
 def verify_archives(

@@ -194,12 +194,12 @@ def _prepare_voc(own: OwnData, root: Path, progress: bool) -> None:
     images = own.folder / own.settings.get("images", "JPEGImages")
     places = Layout(own.folder, images, (), {})
     given = own.settings.get("classes")
-    splits = {split: _voc_split(own, split) for split in ("train", "val")}
-    if any(names is None for names in splits.values()):
+    train, val = _voc_split(own, "train"), _voc_split(own, "val")
+    if train is None or val is None:
         names = sorted(path.stem for path in masks.glob("*.png"))
     else:
-        names = [*splits["train"], *splits["val"]]
-        if both := set(splits["train"]) & set(splits["val"]):
+        names = [*train, *val]
+        if both := set(train) & set(val):
             raise CstlibError(
                 f"The image {min(both)} is both in the training and the validation "
                 "list: leave it to one of the two."
@@ -213,12 +213,12 @@ def _prepare_voc(own: OwnData, root: Path, progress: bool) -> None:
     if not given:
         highest = max((c for image in every.values() for c in image.pixels), default=0)
         given = [f"class {c}" for c in range(1, highest + 1)]
-    if any(part is None for part in splits.values()):
+    if train is None or val is None:
         shown = _split(every)
     else:
         shown = {
-            "trn": {name: every[name] for name in splits["train"]},
-            "val": {name: every[name] for name in splits["val"]},
+            "trn": {name: every[name] for name in train},
+            "val": {name: every[name] for name in val},
         }
     _write(own, root, tuple(map(str, given)), images, masks, shown)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,9 @@ from cstlib.data.download import Archive
 from cstlib.data.given_lists import read_given_lists
 from cstlib.data.lists import N_CLASSES, fold_table
 from cstlib.data.matfile import read_struct_field
-from cstlib.data.obtain import obtain, verify_archives
+from cstlib.data.obtain import obtain, verify_archives, verify_lists
 from cstlib.data.pixels import voc_palette
-from cstlib.data.prepared import Report, verify_prepared, write_prepared
+from cstlib.data.prepared import Report, write_prepared
 from cstlib.data.published import Comparison, compare_pascal
 from cstlib.errors import CstlibError
 
@@ -125,10 +126,12 @@ def prepare_pascal(
         CstlibError: whatever is missing, damaged or full.
     """
     sources = obtain_sources(root, progress)
-    train, val = _splits(sources)
+    assert sources.voc is not None  # or it would have been fetched
+    train, val = _splits(sources.voc, masks=sources.masks is None)
     masks = sources.masks or out / "SegmentationClassAug"
     if not masks.is_dir():
-        _build_masks(sources, masks, train, val, progress)
+        assert sources.sbd is not None
+        _build_masks(sources.voc, sources.sbd, masks, [*train, *val], progress)
     names = sorted(path.stem for path in masks.glob("*.png"))
     _check_complete(masks, names, val, sources.voc / "JPEGImages")
     n_classes = N_CLASSES["pascal"]
@@ -168,7 +171,7 @@ def verify_pascal(root: Path, out: Path, progress: bool = True) -> tuple[Report,
         report.add(f"VOC2012: not in {root}", good=False)
     else:
         try:
-            train, val = _splits(sources)
+            train, val = _splits(sources.voc, masks=sources.masks is None)
             _count(report, "VOC2012 train", len(train), EXPECTED["train"])
             _count(report, "VOC2012 val", len(val), EXPECTED["val"])
         except CstlibError as error:
@@ -178,12 +181,8 @@ def verify_pascal(root: Path, out: Path, progress: bool = True) -> tuple[Report,
         _count(report, "masks", len([*masks.glob("*.png")]), EXPECTED["masks"])
     elif sources.sbd is None:
         report.add(f"SBD: not in {root}, nor its masks", good=False)
-    identical = False
-    if verify_prepared(out, report):
-        comparison = compare_pascal(out / "ImageSets" / "FewShot", PASCAL_CLASSES)
-        identical = comparison.identical
-        report.lines += [f"  {line}" for line in comparison.lines]
-    return report, identical
+    compare = partial(compare_pascal, class_names=PASCAL_CLASSES)
+    return report, verify_lists(out, report, compare)
 
 
 def _count(report: Report, what: str, found: int, expected: int) -> None:
@@ -191,24 +190,24 @@ def _count(report: Report, what: str, found: int, expected: int) -> None:
     report.add(text if found == expected else f"{text}, published are {expected}")
 
 
-def _splits(sources: Sources) -> tuple[list[str], list[str]]:
-    """The names of VOC2012's train and val; each must have its mask and image.
+def _splits(voc: Path, masks: bool) -> tuple[list[str], list[str]]:
+    """The names of VOC2012's train and val; each must have its image (and mask).
 
     Raises:
         CstlibError: VOC2012 is not complete.
     """
     splits = []
     for split in ("train", "val"):
-        path = sources.voc / "ImageSets" / "Segmentation" / f"{split}.txt"
+        path = voc / "ImageSets" / "Segmentation" / f"{split}.txt"
         try:
             names = path.read_text(encoding="utf-8").split()
         except (OSError, UnicodeDecodeError) as error:
             raise CstlibError(
                 f"The list {path} cannot be read: unpack {VOC.name} anew."
             ) from error
-        folders = [(sources.voc / "JPEGImages", ".jpg")]
-        if sources.masks is None:
-            folders.append((sources.voc / "SegmentationClass", ".png"))
+        folders = [(voc / "JPEGImages", ".jpg")]
+        if masks:
+            folders.append((voc / "SegmentationClass", ".png"))
         for folder, suffix in folders:
             absent = [n for n in names if not (folder / f"{n}{suffix}").is_file()]
             if absent:
@@ -239,21 +238,20 @@ def _check_complete(
 
 
 def _build_masks(
-    sources: Sources, masks: Path, train: list[str], val: list[str], progress: bool
+    voc: Path, sbd: Path, masks: Path, own: list[str], progress: bool
 ) -> None:
-    """Write SegmentationClassAug: VOC2012's masks, and SBD's for all other images."""
-    own = [*train, *val]
-    of_sbd = sorted(set(_sbd_names(sources.sbd)) - set(own))
+    """Write SegmentationClassAug: VOC2012's own masks, SBD's for all other images."""
+    of_sbd = sorted(set(_sbd_names(sbd)) - set(own))
     palette = voc_palette()
     with list_rule.whole_folder(masks) as folder:
         for name in own:
-            source = sources.voc / "SegmentationClass" / f"{name}.png"
+            source = voc / "SegmentationClass" / f"{name}.png"
             shutil.copyfile(source, folder / f"{name}.png")
         bar = tqdm(
             of_sbd, "SBD's masks", unit="image", leave=False, disable=not progress
         )
         for name in bar:
-            path = sources.sbd / "cls" / f"{name}.mat"
+            path = sbd / "cls" / f"{name}.mat"
             ids = read_struct_field(path, "GTcls", "Segmentation")
             mask = Image.fromarray(np.asarray(ids, dtype=np.uint8))
             mask.putpalette(palette)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 from numpy.random import RandomState
 
 from cstlib.data.episode import EpisodePlan
@@ -16,6 +17,7 @@ from cstlib.data.lists import (
     Entries,
     ImagesOfClass,
     check_protocol,
+    check_task,
     read_list,
     write_list,
 )
@@ -40,6 +42,7 @@ def draw_pascal_episode(
     index: int,
     way: int = 1,
     shot: int = 1,
+    task: str = "fs-cs",
 ) -> EpisodePlan:
     """Episode number ``index`` of Pascal-5i's validation, which is also its test.
 
@@ -51,25 +54,35 @@ def draw_pascal_episode(
         images_of_class: the images listed under each class of the fold.
         way: N, the number of support classes.
         shot: K, the number of support images of each.
+        task: "fs-cs", or "fs-s" (Table 8): the support class is always the query's.
+            Where FS-CS happens to draw that class, the two episodes are the same.
 
     Raises:
-        CstlibError: too many ways, too few images, or a class outside the fold.
+        CstlibError: too many ways, too few images, a class outside the fold, or more
+            than one way in FS-S.
     """
+    check_task(task, way)
     random = RandomState(_checked_seed(index, "episode"))
     query, query_class = _line(entries, index)
-    return _draw_supports(random, index, query, query_class, images_of_class, way, shot)
+    sizes = way, shot, task
+    return _draw_supports(random, index, query, query_class, images_of_class, *sizes)
 
 
 def draw_coco_episode(
-    images_of_class: ImagesOfClass, index: int, way: int = 1, shot: int = 1
+    images_of_class: ImagesOfClass,
+    index: int,
+    way: int = 1,
+    shot: int = 1,
+    task: str = "fs-cs",
 ) -> EpisodePlan:
     """Episode number ``index`` of COCO-20i's validation, which is also its test.
 
     Here the generator seeded by ``index`` first draws the query's class, then the
     query, both uniformly; arguments and errors as in `draw_pascal_episode`.
     """
+    check_task(task, way)
     random = RandomState(_checked_seed(index, "episode"))
-    return _draw_coco(random, index, images_of_class, way, shot)
+    return _draw_coco(random, index, images_of_class, way, shot, task)
 
 
 def training_plans(
@@ -79,6 +92,7 @@ def training_plans(
     seed: int,
     protocol: str = "pascal",
     start: int = 0,
+    task: str = "fs-cs",
 ) -> Iterator[EpisodePlan]:
     """Yield the 1-way 1-shot training episodes number ``start`` to ``episodes - 1``.
 
@@ -89,13 +103,16 @@ def training_plans(
     Args:
         episodes: length of the whole run, those before ``start`` included.
         seed: of the run; the same seed gives the same episodes.
+        task: as in `draw_pascal_episode`.
 
     Raises:
         CstlibError: as in `draw_pascal_episode`, or an unknown protocol.
     """
     check_protocol(protocol)
+    check_task(task)
     _checked_seed(seed, "seed")
-    return _training_plans(entries, images_of_class, episodes, seed, protocol, start)
+    how = protocol, start, task
+    return _training_plans(entries, images_of_class, episodes, seed, *how)
 
 
 def epoch_length(entries: Entries, protocol: str = "pascal") -> int:
@@ -105,14 +122,14 @@ def epoch_length(entries: Entries, protocol: str = "pascal") -> int:
 
 
 def _training_plans(
-    entries, images_of_class, episodes, seed, protocol, start
+    entries, images_of_class, episodes, seed, protocol, start, task
 ) -> Iterator[EpisodePlan]:
-    order, order_epoch = None, None
+    order, order_epoch = np.empty(0, dtype=int), -1
     for index in range(start, episodes):
         # 0 and 1 keep the streams of shuffling and drawing apart.
         random = RandomState([1, seed, index])
         if protocol == "coco":
-            yield _draw_coco(random, index, images_of_class, 1, 1)
+            yield _draw_coco(random, index, images_of_class, 1, 1, task)
             continue
         _line(entries, 0)
         epoch, step = divmod(index, len(entries))
@@ -120,7 +137,8 @@ def _training_plans(
             order = RandomState([0, seed, epoch]).permutation(len(entries))
             order_epoch = epoch
         query, query_class = entries[order[step]]
-        yield _draw_supports(random, index, query, query_class, images_of_class, 1, 1)
+        drawn = query, query_class, images_of_class, 1, 1, task
+        yield _draw_supports(random, index, *drawn)
 
 
 def _line(entries: Entries, index: int) -> tuple[str, int]:
@@ -130,14 +148,20 @@ def _line(entries: Entries, index: int) -> tuple[str, int]:
 
 
 def _draw_coco(
-    random: RandomState, index: int, images_of_class: ImagesOfClass, way: int, shot: int
+    random: RandomState,
+    index: int,
+    images_of_class: ImagesOfClass,
+    way: int,
+    shot: int,
+    task: str,
 ) -> EpisodePlan:
     classes = sorted(images_of_class)
     _check_ways(way, shot, classes)
     query_class = int(random.choice(classes, replace=False))
     _check_images(query_class, images_of_class, shot)
     query = _draw_one(random, images_of_class[query_class])
-    return _draw_supports(random, index, query, query_class, images_of_class, way, shot)
+    sizes = way, shot, task
+    return _draw_supports(random, index, query, query_class, images_of_class, *sizes)
 
 
 def _draw_supports(
@@ -148,6 +172,7 @@ def _draw_supports(
     images_of_class: ImagesOfClass,
     way: int,
     shot: int,
+    task: str,
 ) -> EpisodePlan:
     """Draw N classes, then class by class K distinct images that are not the query."""
     classes = sorted(images_of_class)
@@ -158,11 +183,10 @@ def _draw_supports(
             f"classes {classes}: use the list of the same fold."
         )
     # The query's class is drawn first with probability 1/2: the query shows the
-    # support class in about half of the 1-way episodes.
+    # support class in about half of the 1-way episodes; in FS-S, with probability 1.
     others = len(classes) - 1
-    weights = [
-        (0.5 if c == query_class else 0.5 / others) if others else 1.0 for c in classes
-    ]
+    own = 1.0 if task == "fs-s" or not others else 0.5
+    weights = [own if c == query_class else (1 - own) / others for c in classes]
     drawn = random.choice(classes, way, replace=False, p=weights)
     support_classes = tuple(int(c) for c in drawn)
 

@@ -30,6 +30,7 @@ from cstlib.data.lists import (
     AGAIN,
     N_CLASSES,
     check_protocol,
+    check_task,
     fold_table,
     images_by_class,
     pick_fold,
@@ -58,6 +59,7 @@ class VocDataset:
         image_size: S; images are resized to S x S (bilinear).
         class_names: of classes 1, 2, ...; by default as in ``meta.json``.
         protocol: "pascal" or "coco": the classes of a fold and how queries are drawn.
+        task: "fs-cs", or "fs-s": the support class is always the query's.
 
     Attributes:
         classes: the split's class ids, rising.
@@ -79,10 +81,12 @@ class VocDataset:
         image_size: int,
         class_names: Sequence[str] | Mapping[int, str] | None = None,
         protocol: str = "pascal",
+        task: str = "fs-cs",
     ) -> None:
         self.root, self.fold, self.split = Path(root), fold, split
-        self.image_size, self.protocol = image_size, protocol
+        self.image_size, self.protocol, self.task = image_size, protocol, task
         check_protocol(protocol)
+        check_task(task)
         if split not in SPLITS:
             raise CstlibError(f"There is no split {split!r}: choose trn or val.")
         if not self.root.is_dir():
@@ -134,18 +138,17 @@ class VocDataset:
 
     def plan(self, index: int, way: int = 1, shot: int = 1) -> EpisodePlan:
         """Episode number ``index`` of the test protocol, by name."""
+        how = index, way, shot, self.task
         if self.protocol == "coco":
-            return sampler.draw_coco_episode(self.images_of_class, index, way, shot)
-        lists = self.entries, self.images_of_class
-        return sampler.draw_pascal_episode(*lists, index, way, shot)
+            return sampler.draw_coco_episode(self.images_of_class, *how)
+        return sampler.draw_pascal_episode(self.entries, self.images_of_class, *how)
 
     def training_plans(
         self, episodes: int, seed: int, start: int = 0
     ) -> Iterator[EpisodePlan]:
         """Training episodes ``start`` to ``episodes - 1`` (`sampler.training_plans`)."""
-        return sampler.training_plans(
-            self.entries, self.images_of_class, episodes, seed, self.protocol, start
-        )
+        how = episodes, seed, self.protocol, start, self.task
+        return sampler.training_plans(self.entries, self.images_of_class, *how)
 
     # Pixels of single images.
 

@@ -26,7 +26,7 @@ from typing import Any
 from cstlib.data.lists import N_FOLDS, PROTOCOLS, fold_table, read_json
 from cstlib.errors import CstlibError
 
-FIELDS = {
+FIELDS: dict[str, Any] = {
     "name": str,
     "train": str,
     "val": str,

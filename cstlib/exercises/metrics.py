@@ -9,6 +9,18 @@ from numpy.random import RandomState
 from cstlib.exercises import Exercise
 
 
+def _presence_rule(class_prob):
+    return torch.tensor([2 * sum(p) > len(p) for p in class_prob.tolist()])
+
+
+def _class_probs(random: RandomState):
+    for way, shot in ((1, 1), (5, 3), (8, 5)):
+        yield (torch.from_numpy(random.rand(way, shot)).float(),)
+    # One confident shot; two that outvote it; exactly one half, which is absent.
+    spread = [[0.9, 0.3, 0.2], [0.6, 0.6, 0.1], [0.1, 0.9, 0.9], [0.5, 0.5, 0.5]]
+    yield (torch.tensor(spread),)
+
+
 def _exact_ratio(predicted, truth):
     right = [all(p == t for p, t in zip(a, b)) for a, b in zip(predicted, truth)]
     return 100 * sum(right) / len(right)
@@ -81,6 +93,29 @@ def _iou(found, truth):
 
 
 EXERCISES = [
+    Exercise(
+        name="presence-rule",
+        task="from the probabilities N x K of N classes and K shots return N bool: a "
+        "class is present if their mean over the shots is above one half.",
+        reference=_presence_rule,
+        inputs=_class_probs,
+        mistakes={
+            "one confident shot is not enough: average over the shots before you cut": (
+                lambda p: p.amax(1) > 0.5
+            ),
+            "you asked that all shots agree: average over the shots before you cut": (
+                lambda p: p.amin(1) > 0.5
+            ),
+            "you let the shots vote; average their probabilities, then cut once": (
+                lambda p: (p > 0.5).float().mean(1) > 0.5
+            ),
+            "exactly one half is not present: the rule says above": (
+                lambda p: p.mean(1) >= 0.5
+            ),
+            "the comparison is the wrong way round": lambda p: p.mean(1) <= 0.5,
+        },
+        praise="Each class is decided by itself: none, one or all may be present.",
+    ),
     Exercise(
         name="exact-ratio",
         task="return the percentage of episodes whose N presence bits are all right.",

@@ -39,6 +39,42 @@ def _logits_and_labels(random: RandomState):
         yield logits.float(), torch.from_numpy(random.rand(batch) < 0.5)
 
 
+def _weak_loss(class_logits, mask_logits, pseudo_masks, presence, lam):
+    size = pseudo_masks.shape[1:]
+    up = F.interpolate(
+        mask_logits.double(), size, mode="bilinear", align_corners=True
+    ).log_softmax(1)
+    total = 0.0
+    for n, present in enumerate(presence.tolist()):
+        clf = -class_logits[n].double().log_softmax(0)[int(present)]
+        on = pseudo_masks[n] & present
+        seg = -torch.where(on, up[n, 1], up[n, 0]).mean()
+        total += float(lam * clf + seg)
+    return total / len(presence)
+
+
+def _weak_batches(random: RandomState):
+    for batch, grid, side in ((3, 4, 12), (6, 5, 15)):
+        clf = torch.from_numpy(2 * random.standard_normal((batch, 2))).float()
+        maps = 2 * random.standard_normal((batch, 2, grid, grid))
+        masks = torch.from_numpy(random.rand(batch, side, side) < 0.4)
+        presence = torch.from_numpy(random.rand(batch) < 0.5)
+        presence[0], presence[1] = True, False
+        yield clf, torch.from_numpy(maps).float(), masks, presence, 0.1
+
+
+def _pixels(mask_logits, targets, corners=True):
+    up = F.interpolate(
+        mask_logits, targets.shape[1:], mode="bilinear", align_corners=corners
+    )
+    return F.cross_entropy(up, targets.long())
+
+
+def _small(masks, logits):
+    """Masks at the logits' size, by nearest neighbour: what one should not do."""
+    return F.interpolate(masks[:, None].float(), logits.shape[2:])[:, 0] > 0
+
+
 def _masked_subset(names, fraction):
     count = math.floor(fraction * len(names) + 0.5)
     return sorted(names)[: max(1, count)]
@@ -47,6 +83,20 @@ def _masked_subset(names, fraction):
 def _names(random: RandomState):
     for count, fraction in ((40, 0.05), (97, 0.1), (30, 0.01), (64, 0.5)):
         yield [f"img_{i:05d}" for i in random.permutation(9000)[:count]], fraction
+
+
+def _training_pair(ids, c, known, attended):
+    claimed = torch.zeros_like(attended)
+    for k in known:
+        claimed |= ids == k
+    return ids == c, claimed | ~attended
+
+
+def _true_ids(random: RandomState):
+    for side, c, known in ((8, 2, [1, 2, 4]), (6, 5, [5, 6])):
+        ids = random.choice([0, 0, 1, 2, 3, 4, 5, 6, 255], size=(side, side))
+        attended = (ids > 0) ^ (random.rand(side, side) < 0.3)
+        yield torch.from_numpy(ids), c, known, torch.from_numpy(attended)
 
 
 def _parameters(heads, width):
@@ -94,6 +144,46 @@ EXERCISES = [
         praise="Nothing in this loss says where the class is: hence the x rows.",
     ),
     Exercise(
+        name="weak-loss",
+        task="return the batch's loss (7): lam times the cross-entropy of class_logits "
+        "(B x 2) against presence, plus that of every pixel against the emptied "
+        "pseudo-masks.",
+        reference=_weak_loss,
+        inputs=_weak_batches,
+        mistakes={
+            "the targets of absent classes must be empty before they are compared": (
+                lambda c, m, t, p, lam: (
+                    lam * F.cross_entropy(c, p.long()) + _pixels(m, t)
+                )
+            ),
+            "lambda is missing: it weighs the classification loss": (
+                lambda c, m, t, p, lam: (
+                    F.cross_entropy(c, p.long()) + _pixels(m, t & p[:, None, None])
+                )
+            ),
+            "lambda weighs the classification loss, not the segmentation loss": (
+                lambda c, m, t, p, lam: (
+                    F.cross_entropy(c, p.long())
+                    + lam * _pixels(m, t & p[:, None, None])
+                )
+            ),
+            "you shrank the masks to the logits' size; bring the logits up to the "
+            "masks' size": (
+                lambda c, m, t, p, lam: (
+                    lam * F.cross_entropy(c, p.long())
+                    + _pixels(m, _small(t & p[:, None, None], m))
+                )
+            ),
+            "the resize is right but for its corners: align_corners=True": (
+                lambda c, m, t, p, lam: (
+                    lam * F.cross_entropy(c, p.long())
+                    + _pixels(m, t & p[:, None, None], corners=False)
+                )
+            ),
+        },
+        praise="That is all that image-level training minimises.",
+    ),
+    Exercise(
         name="masked-subset",
         task="return the first `fraction` of the names in order of their names "
         "(rounded, at least one).",
@@ -114,6 +204,32 @@ EXERCISES = [
             ),
         },
         praise="Names know nothing of content, so this is as good as a random draw.",
+    ),
+    Exercise(
+        name="training-pair",
+        task="return two bool maps: the mask of class c, and the pixels that the loss "
+        "counts (all but those that are attended and belong to no known class).",
+        reference=_training_pair,
+        inputs=_true_ids,
+        mistakes={
+            "every pixel counts: so objects of held-out classes are taught to be "
+            "background": lambda i, c, k, a: (i == c, torch.ones_like(a)),
+            "nothing that is attended counts, not even class c: what is left to learn "
+            "from is background": lambda i, c, k, a: (i == c, ~a),
+            "objects of other known classes must count: there a mask says that it is "
+            "not class c": lambda i, c, k, a: (i == c, (i == c) | ~a),
+            "your mask shows all known classes; this pair is about class c alone": (
+                lambda i, c, k, a: (
+                    torch.isin(i, torch.tensor(k)),
+                    torch.isin(i, torch.tensor(k)) | ~a,
+                )
+            ),
+            "you left out the objects of unknown classes by their true ids, which a "
+            "training run does not know; it knows where the image is attended": (
+                lambda i, c, k, a: (i == c, torch.isin(i, torch.tensor([0, *k])))
+            ),
+        },
+        praise="What nobody has claimed is not taught, in either direction.",
     ),
     Exercise(
         name="enhancer-parameters",

@@ -12,7 +12,7 @@ from cstlib.plots.correlation import (
     show_map,
     show_patch,
 )
-from cstlib.plots.grids import Panel, panels, prediction_grid
+from cstlib.plots.grids import Panel, live_episode, panels, prediction_grid
 from cstlib.plots.images import (
     episode,
     folds,
@@ -27,6 +27,7 @@ from cstlib.plots.learner import (
     mask_on_its_way,
     parameter_bars,
     token_map_rows,
+    token_maps,
 )
 from cstlib.plots.maps import (
     attention,
@@ -37,10 +38,18 @@ from cstlib.plots.maps import (
     threshold_sweep,
     threshold_view,
 )
+from cstlib.plots.own import answer, shots
 from cstlib.plots.pretraining import (
     attention_over_training,
     live_pretraining,
     pretraining_course,
+)
+from cstlib.plots.records import (
+    bars,
+    curves_with_spread,
+    effects,
+    fraction_of_masks,
+    validation_curves,
 )
 from cstlib.plots.runs import (
     against_fraction,
@@ -55,19 +64,25 @@ from cstlib.plots.runs import (
 __all__ = [
     "Panel",
     "against_fraction",
+    "answer",
     "attention",
     "attention_over_training",
     "attention_place",
     "attention_share",
+    "bars",
     "before_after",
     "beside_paper",
     "curves",
+    "curves_with_spread",
+    "effects",
     "episode",
     "fitting",
     "folds",
+    "fraction_of_masks",
     "gallery",
     "iou_by_hand",
     "layer_separation",
+    "live_episode",
     "live_pretraining",
     "loss_curves",
     "mask_on_its_way",
@@ -83,11 +98,14 @@ __all__ = [
     "pseudo_mask_rows",
     "query_map_rows",
     "results_bars",
+    "shots",
     "show_map",
     "show_patch",
     "supervision",
     "threshold_sweep",
     "threshold_view",
     "token_map_rows",
+    "token_maps",
     "training_progress",
+    "validation_curves",
 ]

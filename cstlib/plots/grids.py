@@ -20,6 +20,7 @@ from cstlib.plots.style import (
     picture,
     tint,
 )
+from cstlib.right_or_wrong import judge
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,11 @@ def _fitted(labels, image) -> np.ndarray:
 
 
 def prediction_grid(
-    episodes: Sequence[Any], predictions: Mapping[str, Sequence[Any]], names=None
+    episodes: Sequence[Any],
+    predictions: Mapping[str, Sequence[Any]],
+    names=None,
+    ious: Mapping[str, Sequence[float]] | None = None,
+    rows: int = 0,
 ) -> Figure:
     """Episodes in rows: supports, query with its truth, and what each learner says.
 
@@ -99,24 +104,71 @@ def prediction_grid(
             learner's title is followed by a tick where all its presence bits are
             right, and by a cross where one is wrong.
         names: class id -> name, for the titles of the supports.
+        ious: learner -> the IoU of each of its label maps, for the titles.
+        rows: at least as many; where episodes are missing, a row says so.
     """
-    rows = []
+    lines = []
     for number, episode in enumerate(episodes):
-        row = []
+        line = []
         for n, c in enumerate(episode.support_classes):
             mask = episode.support_masks[n, 0].int() * (n + 1)
             name = names[c] if names else f"class {c}"
-            row.append(Panel(episode.support_images[n, 0], mask, name, SUPPORT))
+            line.append(Panel(episode.support_images[n, 0], mask, name, SUPPORT))
         present = int(episode.presence.sum())
         title = "query, truth" if present else "query: absent"
-        row.append(Panel(episode.query_image, episode.query_mask, title, QUERY))
+        line.append(Panel(episode.query_image, episode.query_mask, title, QUERY))
         for learner, found in predictions.items():
             one = found[number]
             right = bool((one.presence.cpu() == episode.presence).all())
             title = f"{learner} {'✓' if right else '✗'}"
-            row.append(Panel(episode.query_image, one.label.cpu(), title))
-        rows.append(row)
-    return panels(rows)
+            if ious:
+                title += f" {ious[learner][number]:.2f}"
+            line.append(Panel(episode.query_image, one.label.cpu(), title))
+        lines.append(line)
+    lines += [[Panel(None, title="(no other)")]] * (max(rows, 1) - len(lines))
+    return panels(lines)
 
 
-__all__ = ["Panel", "panels", "prediction_grid"]
+def live_episode(
+    episode: Any, prediction: Any, names=None, support_masks=None
+) -> Figure:
+    """One N-way K-shot episode: query, truth, prediction, and a row of supports a class.
+
+    Args:
+        episode: a `cstlib.data.episode.Episode` with masks.
+        prediction: the `cstlib.cst.Prediction` of it. Its title bears the IoU of the
+            label maps (`cstlib.right_or_wrong`); each class's first support, the
+            probability that the class is present, with a tick where that bit is right.
+        names: class id -> name.
+        support_masks: N x K x S x S bool that the learner is given; by default the
+            true ones.
+
+    Returns:
+        N rows of 3 + K panels, the first three used in the first row only.
+    """
+    masks = episode.support_masks if support_masks is None else support_masks.cpu()
+    verdict = judge(prediction, episode.presence, episode.query_mask)
+    right = (prediction.presence.cpu() == episode.presence).tolist()
+    lines = []
+    for n, c in enumerate(episode.support_classes):
+        line = [Panel(None)] * 3
+        if n == 0:
+            line = [
+                Panel(episode.query_image, None, "query", QUERY),
+                Panel(episode.query_image, episode.query_mask, "truth", QUERY),
+                Panel(
+                    episode.query_image,
+                    prediction.label.cpu(),
+                    f"prediction, IoU {verdict.iou:.2f}",
+                ),
+            ]
+        name = names[c] if names else f"class {c}"
+        said = f"{name}: {prediction.presence_prob[n]:.2f} {'✓' if right[n] else '✗'}"
+        for k, image in enumerate(episode.support_images[n]):
+            title = said if k == 0 else ""
+            line.append(Panel(image, masks[n, k].int() * (n + 1), title, SUPPORT))
+        lines.append(line)
+    return panels(lines)
+
+
+__all__ = ["Panel", "live_episode", "panels", "prediction_grid"]

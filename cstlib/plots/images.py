@@ -82,8 +82,9 @@ def episode(
         masked: show the true masks too, where the episode holds them.
     """
     way, shot = episode.way, episode.shot
-    masked = masked and episode.query_mask is not None
-    left = 2 if masked else 1
+    query_mask = episode.query_mask if masked else None
+    support_masks = episode.support_masks
+    left = 1 if query_mask is None else 2
     # One row of supports stands beside a query of the same size, more beside a
     # larger one.
     tall = min(way, 2)
@@ -95,22 +96,21 @@ def episode(
     axis = fig.add_subplot(grid[:, 0])
     axis.imshow(picture(episode.query_image))
     bare(axis, "query", QUERY)
-    if masked:
+    if query_mask is not None:
         axis = fig.add_subplot(grid[:, 1])
-        image = _sized(episode.query_image, episode)
-        axis.imshow(painted(image, episode.query_mask))
+        axis.imshow(painted(_sized(episode.query_image, query_mask), query_mask))
         bare(axis, "query's labels", QUERY)
     for n, c in enumerate(episode.support_classes):
         for k in range(shot):
             axis = fig.add_subplot(grid[n, left + k])
-            image = episode.support_images[n, k]
-            if masked:
-                image = painted(image, episode.support_masks[n, k].long() * (n + 1))
-            axis.imshow(picture(image))
+            image = picture(episode.support_images[n, k])
+            if query_mask is not None and support_masks is not None:
+                image = painted(image, support_masks[n, k].long() * (n + 1))
+            axis.imshow(image)
             title = f"support {k + 1}" if shot > 1 else "support"
             if k == 0:
                 title = f"{n + 1}: {class_names[c]}"
-                if masked:
+                if query_mask is not None:
                     title += " (present)" if episode.presence[n] else " (absent)"
             bare(axis, title, SUPPORT)
             if k == 0:
@@ -193,25 +193,22 @@ def iou_by_hand(predicted: Tensor, truth: Tensor) -> Figure:
 
     ``predicted`` and ``truth`` are H x W bool, a few pixels a side.
     """
-    predicted, truth = np.asarray(predicted), np.asarray(truth)
+    guess, real = np.asarray(predicted), np.asarray(truth)
     fig, axes = figure(1, 3, 1.9, 2.15)
-    blank = np.ones((*truth.shape, 3))
+    blank = np.ones((*real.shape, 3))
     for axis, title, labels in zip(
         axes[0],
         ("truth", "prediction", "both (dark) and either"),
-        (truth * 1, predicted * 1, (predicted | truth) * 1),
+        (real * 1, guess * 1, (guess | real) * 1),
     ):
         axis.imshow(tint(blank, labels, 0.45))
         bare(axis, title, BACKGROUND)
-        _mesh(axis, truth.shape)
-    axes[0, 2].imshow(
-        tint(tint(blank, predicted | truth, 0.45), predicted & truth, 0.8)
-    )
+        _mesh(axis, *real.shape)
+    axes[0, 2].imshow(tint(tint(blank, guess | real, 0.45), guess & real, 0.8))
     return fig
 
 
-def _mesh(axis, shape: tuple[int, int]) -> None:
-    height, width = shape
+def _mesh(axis, height: int, width: int) -> None:
     axis.hlines(np.arange(height + 1) - 0.5, -0.5, width - 0.5, BACKGROUND, lw=0.6)
     axis.vlines(np.arange(width + 1) - 0.5, -0.5, height - 0.5, BACKGROUND, lw=0.6)
 
@@ -221,11 +218,11 @@ def _ink(n: int) -> str:
     return ("#00704F", "#9A6A00", "#A0487A", "#1F7FB4", "#7D7400")[n % 5]
 
 
-def _sized(image: Tensor, episode: Episode) -> Tensor:
+def _sized(image: Tensor, query_mask: Tensor) -> Tensor:
     """The query at its original size, where its labels live."""
-    if tuple(image.shape[1:]) == tuple(episode.query_mask.shape):
+    size = query_mask.shape
+    if image.shape[1:] == size:
         return image
-    size = tuple(episode.query_mask.shape)
     return torch.nn.functional.interpolate(image[None], size, mode="bilinear")[0]
 
 

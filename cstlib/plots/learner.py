@@ -130,3 +130,42 @@ def token_map_rows(
         title = "foreground\nprobability" if i == 0 else ""
         show_map(axes[i, 6], query, probabilities[i], title, (0, 1), QUERY)
     return fig
+
+
+def token_maps(
+    images: Sequence[tuple],
+    support_masks: Sequence,
+    truths: Sequence,
+    maps,
+    probabilities,
+    titles: Sequence[str],
+) -> Figure:
+    """What the output tokens of a trained learner see (as the paper's Figure a.2).
+
+    Args:
+        images: R pairs (query image, support image), 3 x S x S in [0, 1].
+        support_masks: R masks S x S (bool) that the learner is given.
+        truths: R query masks H x W (bool), painted on the queries.
+        maps: R x 2 x h x w, channel-averaged: classification map, then segmentation
+            map. Each map has a scale of its own.
+        probabilities: R x H x W of foreground; their scale is 0 to 1.
+        titles: R row titles.
+
+    Returns:
+        R x 5 panels: support, query, the two maps, the prediction.
+    """
+    fig, axes = figure(len(images), 5, 1.6, 1.84)
+    heads = ("classification\nmap", "segmentation\nmap")
+    for i, (query, support) in enumerate(images):
+        given = tint(support, np.asarray(support_masks[i]).astype(int), MASK)
+        axes[i, 0].imshow(given)
+        bare(axes[i, 0], "support,\nits mask" if i == 0 else "", SUPPORT)
+        axes[i, 0].set_ylabel(titles[i], fontsize=8)
+        axes[i, 1].imshow(tint(query, np.asarray(truths[i]).astype(int), MASK))
+        bare(axes[i, 1], "query,\ntrue mask" if i == 0 else "", QUERY)
+        for j, title in enumerate(heads):
+            title = title if i == 0 else ""
+            show_map(axes[i, j + 2], query, maps[i][j], title, colour=QUERY)
+        title = "foreground\nprobability" if i == 0 else ""
+        show_map(axes[i, 4], query, probabilities[i], title, (0, 1), QUERY)
+    return fig

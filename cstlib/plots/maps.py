@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -131,7 +132,7 @@ def threshold_sweep(
     """
     fig, axes = figure(1, 1, 6.6, 3.3)
     axis = axes[0, 0]
-    looks = (
+    looks: tuple[dict[str, Any], ...] = (
         {"color": QUERY, "lw": 2.2},
         {"color": CONTROL, "ls": "--"},
         {"color": SUPPORT, "ls": "--"},

@@ -30,15 +30,21 @@ def class_colours(count: int) -> list[Colour]:
 
     The others go round the colour circle by the golden angle, in steps of brightness.
     """
-    colours = [tuple(round(255 * x) for x in to_rgb(c)) for c in CLASSES[:count]]
+    colours = [_eight_bits(to_rgb(c)) for c in CLASSES[:count]]
     for number in range(count - len(colours)):
         hue, value = (0.11 + 0.618034 * number) % 1, (0.95, 0.7, 0.5)[number % 3]
-        rgb = colorsys.hsv_to_rgb(hue, 0.75, value)
-        colours.append(tuple(round(255 * x) for x in rgb))
+        colours.append(_eight_bits(colorsys.hsv_to_rgb(hue, 0.75, value)))
     return colours
 
 
-def paint(image: Image.Image, labels: np.ndarray, colours: Sequence[Colour]):
+def _eight_bits(rgb: tuple[float, float, float]) -> Colour:
+    red, green, blue = (round(255 * x) for x in rgb)
+    return red, green, blue
+
+
+def paint(
+    image: Image.Image, labels: np.ndarray, colours: Sequence[Colour]
+) -> Image.Image:
     """Labels (h x w; 0 background) on an image of any size, with outlines: RGB.
 
     An object loses its own colours under its class's, which would mix to a third.
@@ -83,10 +89,12 @@ def draw_overlay(
         presence_prob, presence: by class name, in the order of the labels 1..N. Where
             there are many, the most probable are shown.
     """
-    names = sorted(presence_prob, key=presence_prob.get, reverse=True)[:SHOWN]
+    names = sorted(presence_prob, key=presence_prob.__getitem__, reverse=True)[:SHOWN]
     colours = dict(zip(presence_prob, class_colours(len(presence_prob))))
     factor = -(-NARROWEST // max(image.size))  # drawings of the course are small
-    image = image.resize([factor * x for x in image.size], Image.Resampling.NEAREST)
+    image = image.resize(
+        (factor * image.width, factor * image.height), Image.Resampling.NEAREST
+    )
     painted = paint(image, labels, list(colours.values()))
     width = max(NARROWEST, image.width)
     size = max(12, width // 45)

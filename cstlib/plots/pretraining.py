@@ -59,7 +59,7 @@ def pretraining_course(probe: Sequence[Mapping[str, float]], classes: int) -> Fi
         probe: measurements in the order made, as in the weights' JSON.
         classes: whose inverse is the chance of the nearest neighbour's class.
     """
-    panels = [
+    panels: list[tuple[str, str, str, float | str]] = [
         ("self_iou", "own class token", "IoU", "self_iou_all_foreground"),
         ("cross_iou", "a support's class token", "IoU", "cross_iou_all_foreground"),
         ("nearest_neighbour", "nearest neighbour's class", "accuracy", 1 / classes),

@@ -147,14 +147,17 @@ def curves(
     """ER and mIoU against ways, shots or a fraction: one line a series.
 
     Args:
-        series: name -> {x: metrics with ``exact_ratio`` and ``miou``}.
+        series: name -> {x: metrics with ``exact_ratio`` and ``miou``}; one that is
+            empty is left out, and the colours of the others stay.
         controls: names of the series that are drawn dashed and grey.
     """
     controls = set(controls)
-    fig, axes = figure(1, 2, 3.8, 2.6)
+    fig, axes = figure(1, 2, 3.8, 2.8)
     for axis, (key, label) in zip(axes[0], FIGURES):
         ticks: set[float] = set()
         for number, (name, points) in enumerate(series.items()):
+            if not points:
+                continue
             xs = sorted(points)
             ticks |= set(xs)
             axis.plot(
@@ -163,25 +166,29 @@ def curves(
                 "--" if name in controls else "-o",
                 color=CONTROL if name in controls else SERIES[number % len(SERIES)],
                 markersize=5,
-                label=name,
+                label=name if axis is axes[0, 0] else None,
             )
         axis.set_xticks(sorted(ticks))
         axis.set_ylim(0, 100)
         axis.set_xlabel(xlabel, fontsize=8)
         axis.set_title(label, fontsize=9)
         axis.tick_params(labelsize=8)
-    axes[0, 1].legend(fontsize=8, frameon=False, loc="upper right")
+    # Below both: lines may be anywhere.
+    fig.legend(fontsize=8, frameon=False, ncols=2, loc="outside lower center")
     fig.suptitle(title, fontsize=10)
     return fig
 
 
 def against_fraction(
-    series: Mapping[str, Mapping[float, float]], controls: Mapping[str, float]
+    series: Mapping[str, Mapping[float, float]],
+    controls: Mapping[str, float],
+    label: str = "IoU (%)",
 ) -> Figure:
     """IoU of masks against the fraction of training masks seen, controls dashed.
 
     Args:
         series: name -> {fraction: IoU}. controls: name -> IoU; all between 0 and 1.
+        label: of the upright axis.
     """
     fig, axes = figure(1, 1, 4.4, 2.6)
     axis = axes[0, 0]
@@ -199,7 +206,7 @@ def against_fraction(
     top = max([*controls.values(), *(v for p in series.values() for v in p.values())])
     axis.set_ylim(0, min(100, max(40, 140 * top)))
     axis.set_xlabel("training images with masks (%)", fontsize=8)
-    axis.set_ylabel("IoU (%)", fontsize=8)
+    axis.set_ylabel(label, fontsize=8)
     axis.tick_params(labelsize=8)
     axis.legend(fontsize=8, frameon=False, ncols=3, loc="upper left")
     return fig

@@ -1,4 +1,4 @@
-"""Solutions of notebook 07: exact ratio and mean IoU."""
+"""Solutions of notebook 07: the presence rule, exact ratio and mean IoU."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import numpy as np
 from cstlib.solutions import Solution
 
 NOTEBOOK = "07_full_supervision"
+
+
+def presence_rule(class_prob):
+    """N x K probabilities -> N bool."""
+    return class_prob.mean(dim=1) > 0.5
 
 
 def exact_ratio(predicted, truth):
@@ -25,6 +30,14 @@ def mean_iou(intersections, unions, classes):
 
 
 SOLUTIONS = [
+    Solution(
+        "presence-rule",
+        presence_rule,
+        """\
+The mean over the shots comes first, the cut last. A vote of the shots would throw away
+how sure each of them is, and the largest probability would let one misleading support
+decide. The classes do not compete: the cut is made for each of them by itself.""",
+    ),
     Solution(
         "exact-ratio",
         exact_ratio,

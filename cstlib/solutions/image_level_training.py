@@ -1,4 +1,4 @@
-"""Solutions of notebook 05: the target of a label, and training without masks."""
+"""Solutions of notebook 05: the target of a label, its loss, training without masks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,16 @@ def class_score(mask_logits, presence):
     return F.cross_entropy(scores, presence.long())
 
 
+def weak_loss(class_logits, mask_logits, masks, presence, lam):
+    """Logits B x 2, B x 2 x h x w; B x S x S, B bool -> a number."""
+    clf = F.cross_entropy(class_logits, presence.long())
+    pixels = F.interpolate(
+        mask_logits, masks.shape[1:], mode="bilinear", align_corners=True
+    )  # B x 2 x S x S
+    targets = masks & presence[:, None, None]
+    return lam * clf + F.cross_entropy(pixels, targets.long())
+
+
 SOLUTIONS = [
     Solution(
         "image-level-target",
@@ -38,5 +48,14 @@ The average is taken of the *logits*; a softmax before it would give the logarit
 mean probability, which is another loss. A sum instead of the mean would grow with the
 image. A cross-entropy at every pixel would be a mask after all: it calls each pixel of
 an image with the class foreground.""",
+    ),
+    Solution(
+        "weak-loss",
+        weak_loss,
+        """\
+The bit enters twice: as the class to be said, and as the hand that empties the targets.
+The *logits* go up to the size of the masks, not the masks down, as the predictions do
+in testing. Lambda is small because a batch has few bits and many pixels, and each of
+the two cross-entropies is a mean already.""",
     ),
 ]

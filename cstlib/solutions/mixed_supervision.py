@@ -1,6 +1,8 @@
-"""Solutions of notebook 06: the masked subset, and the enhancer's parameters."""
+"""Solutions of notebook 06: the masked subset, a pair to learn from, parameters."""
 
 from __future__ import annotations
+
+import torch
 
 from cstlib.solutions import Solution
 
@@ -11,6 +13,12 @@ def first_names(names, fraction):
     """The first `fraction` of the names, by name; at least one."""
     count = max(1, round(fraction * len(names)))
     return sorted(names)[:count]
+
+
+def training_pair(ids, c, known, attended):
+    """The mask of class c, and the pixels that the loss counts."""
+    claimed = torch.isin(ids, torch.tensor(known))
+    return ids == c, claimed | ~attended
 
 
 def parameters(heads, width):
@@ -27,6 +35,15 @@ SOLUTIONS = [
 Sorting by name makes the choice the same for everybody, whatever order a folder lists
 its files in. The count is rounded, not cut off, and never 0: a small share of a short
 list still has to give the enhancer something to learn from.""",
+    ),
+    Solution(
+        "training-pair",
+        training_pair,
+        """\
+Three kinds of pixel count: those of class c (true), those of other known classes (false,
+and a mask says so), and those that nobody claims and attention leaves alone (false, and
+nobody doubts it). What is left out are attended pixels without a known owner: clutter,
+or an object of a class that is held out. The pair cannot say which, so it says nothing.""",
     ),
     Solution(
         "enhancer-parameters",

@@ -1,0 +1,274 @@
+"""A claim of the paper as a number, judged on the recorded runs by one rule.
+
+An effect is a sum of figures in points of per cent: of CST with pseudo-masks less that
+of CST without, say. Here it is taken run by run, on the same fold with the same seed,
+so that what a fold makes easy or hard cancels. The rule was fixed before the runs: with
+the mean effect and twice its standard error, a claim *holds* if the whole interval is
+beyond the claim's bound, *does not hold* if it is wholly on the other side, and is *too
+close to call* otherwise, or with fewer than three pairs of runs.
+
+Two more figures are taken pair by pair in the same way. "parameters" counts those of
+the learner, in millions. "episodes" is the head start of the faster of two trainings:
+how many episodes earlier its validation mIoU reaches `SHARE` of the slower one's best,
+with straight lines between validations and 0 before the first. One that never gets
+there counts as getting there at its last episode, which is to its advantage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import sqrt
+from statistics import mean, stdev
+from textwrap import fill
+from typing import Any
+
+from cstlib.experiments import Measure, Row, configuration
+from cstlib.paper import paper_rows
+from cstlib.reproduce import FIGURES, record_name
+
+LEAST_RUNS = 3
+SHARE = 0.9
+WIDTH = 88  # of sentences
+HOLDS, FAILS, OPEN = "holds", "does not hold", "too close to call"
+UNITS = {"parameters": "M", "episodes": "episodes"}  # others: points of per cent
+# The paper's name for a figure, where it has another.
+PRINTED = {"parameters": "learned_params"}
+
+RULE = (
+    "An effect is taken run by run, on the same fold with the same seed. A claim holds "
+    "if the mean effect is beyond the claim's bound by more than twice its standard "
+    "error, does not hold if it is on the other side by as much, and is too close to "
+    "call otherwise."
+)
+
+
+@dataclass(frozen=True)
+class Term:
+    """A figure and its weight: of these settings, tested with N ways and K shots.
+
+    ``paper`` finds the figure among `cstlib.paper.paper_rows`; empty where the paper
+    gives none.
+    """
+
+    weight: float
+    settings: dict[str, Any]
+    paper: dict[str, Any]
+    measure: Measure = (1, 1)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A sentence of the paper as an effect that must be above, or below, a bound.
+
+    Attributes:
+        text: the claim. where: its table or section.
+        figure: "er", "miou", "parameters", or "episodes" (of the faster and the slower
+            training, in this order).
+        terms: what the effect is the weighted sum of.
+        bound: in the figure's unit. below: the effect must stay under it, not above.
+        if_not: what may be the reason in the miniature, if it does not hold there.
+    """
+
+    text: str
+    where: str
+    figure: str
+    terms: tuple[Term, ...]
+    bound: float = 0.0
+    below: bool = False
+    if_not: str = ""
+
+    @property
+    def in_points(self) -> bool:
+        """Whether its effect is one of per cent."""
+        return self.figure not in UNITS
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim, the paper's effect, ours, and what follows.
+
+    ``spread`` is the standard deviation of the effect over folds and seeds, ``error``
+    its standard error. ``effect`` is None without runs, the other two also with one.
+    """
+
+    claim: Claim
+    paper: float | None
+    effect: float | None
+    error: float | None
+    runs: int
+    says: str
+    spread: float | None = None
+
+
+def judge(
+    claim: Claim,
+    have: dict[str, dict],
+    data: str,
+    backbone: str,
+    folds: Sequence[int],
+    seeds: Sequence[int],
+    **common: Any,
+) -> Verdict:
+    """A claim on the recorded runs.
+
+    Args:
+        have: records by name. data, backbone, folds, seeds, common: which runs count.
+    """
+    effects: list[float] = []
+    for seed in seeds:
+        for fold in folds:
+            found = [
+                have.get(_name(term, data, fold, seed, backbone=backbone, **common))
+                for term in claim.terms
+            ]
+            there = [record for record in found if record is not None]
+            effect = _effect(claim, there) if len(there) == len(found) else None
+            effects += [] if effect is None else [effect]
+    value = mean(effects) if effects else None
+    spread = stdev(effects) if len(effects) > 1 else None
+    error = None if spread is None else spread / sqrt(len(effects))
+    return Verdict(
+        claim,
+        published(claim),
+        value,
+        error,
+        len(effects),
+        verdict(value, error, len(effects), claim.bound, claim.below),
+        spread,
+    )
+
+
+def verdict(
+    value: float | None, error: float | None, runs: int, bound: float, below: bool
+) -> str:
+    """The rule of this module."""
+    if runs < LEAST_RUNS or value is None or error is None:
+        return f"too few runs ({runs})"
+    beyond = bound - value if below else value - bound
+    if beyond > 2 * error:
+        return HOLDS
+    return FAILS if beyond < -2 * error else OPEN
+
+
+def published(claim: Claim) -> float | None:
+    """The paper's own effect; None where it lacks one of the figures."""
+    total = 0.0
+    key = PRINTED.get(claim.figure, claim.figure)
+    for term in claim.terms:
+        way, shot = term.measure
+        rows = paper_rows(**{"way": way, "shot": shot, **term.paper})
+        if len(rows) != 1 or key not in rows[0]:
+            return None
+        total += term.weight * rows[0][key]
+    return round(total, 1)
+
+
+def head_start(
+    faster: Sequence[Mapping[str, float]], slower: Sequence[Mapping[str, float]]
+) -> float | None:
+    """Episodes by which the first training is ahead of the second, by this module's rule.
+
+    Args:
+        faster, slower: the ``validation`` of two records, ``episode`` and ``miou``.
+
+    Returns:
+        Negative if it is behind; None where the second never rises above 0, or one of
+        the two was not validated.
+    """
+    level = SHARE * max((v["miou"] for v in slower), default=0.0)
+    if not level or not faster:
+        return None
+    return episodes_to(slower, level) - episodes_to(faster, level)
+
+
+def episodes_to(validation: Sequence[Mapping[str, float]], level: float) -> float:
+    """When the validation mIoU first reaches a level above 0; at the latest, the end."""
+    episode, miou = 0.0, 0.0
+    for step in validation:
+        if step["miou"] >= level:
+            part = (level - miou) / (step["miou"] - miou)
+            return episode + part * (step["episode"] - episode)
+        episode, miou = step["episode"], step["miou"]
+    return episode
+
+
+def _name(term: Term, data: str, fold: int, seed: int, **common: Any) -> str:
+    """Of the record that holds a term's figure."""
+    config = configuration(Row("", term.settings), data, fold, seed, **common)
+    return record_name(config, term.measure)
+
+
+def _effect(claim: Claim, found: Sequence[Mapping[str, Any]]) -> float | None:
+    """The effect in one set of records, one for each term."""
+    if claim.figure == "episodes":
+        return head_start(*(record.get("validation", ()) for record in found))
+    if claim.figure == "parameters":
+        figures = [record["parameters"] / 1e6 for record in found]
+    else:
+        key = FIGURES[claim.figure]
+        figures = [100 * record["metrics"]["background"][key] for record in found]
+    return sum(t.weight * f for t, f in zip(claim.terms, figures, strict=True))
+
+
+def as_text(verdicts: Sequence[Verdict]) -> str:
+    """A claim a line: the paper's effect, ours, and the verdict.
+
+    What stands after ± is the standard deviation over folds and seeds.
+    """
+    width = max(len(v.claim.text) for v in verdicts)
+    lines = [f"{'claim':<{width}}  {'paper':>6}  {'here':>14}  runs  verdict"]
+    for v in verdicts:
+        paper, here = effects_in_words(v)
+        lines.append(
+            f"{v.claim.text:<{width}}  {paper:>6}  {here:>14}  {v.runs:>4}  {v.says}"
+        )
+    return "\n".join(lines)
+
+
+def as_markdown(verdicts: Sequence[Verdict]) -> str:
+    """The same as a table in Markdown, with the unit where it is not points."""
+    lines = [
+        "| claim | paper's | effect there | effect here | runs | verdict |",
+        "|---|---|---|---|---|---|",
+    ]
+    for v in verdicts:
+        paper, here = effects_in_words(v)
+        unit = UNITS.get(v.claim.figure)
+        text = v.claim.text + (f" ({unit})" if unit else "")
+        cells = (text, v.claim.where, paper, here, v.runs, v.says)
+        lines.append("| " + " | ".join(map(str, cells)) + " |")
+    return "\n".join(lines)
+
+
+def effects_in_words(v: Verdict) -> tuple[str, str]:
+    """The paper's effect and ours with its spread; "-" for what there is not."""
+    digits = 0 if v.claim.figure == "episodes" else 1
+    paper = "-" if v.paper is None else f"{v.paper:+.{digits}f}"
+    here = "-" if v.effect is None else f"{v.effect:+.{digits}f}"
+    return paper, here + ("" if v.spread is None else f" ± {v.spread:.{digits}f}")
+
+
+def in_sentences(verdicts: Sequence[Verdict]) -> str:
+    """What holds, what does not and what may be the reason, and what cannot be said.
+
+    A paragraph for each kind of verdict, and one for each reason with the claims that
+    it may explain, wrapped for a notebook.
+    """
+    parts = []
+    for says, opening in (
+        (HOLDS, "Holds here"),
+        (FAILS, "Does not hold here"),
+        (OPEN, "Too close to call"),
+    ):
+        if mine := [v for v in verdicts if v.says == says]:
+            said = "; ".join(f"{v.claim.text} ({effects_in_words(v)[1]})" for v in mine)
+            parts.append(f"{opening} ({len(mine)}): {said}.")
+        if says == FAILS:
+            for reason in dict.fromkeys(v.claim.if_not for v in mine):
+                texts = [v.claim.text for v in mine if v.claim.if_not == reason]
+                parts.append(f"- {'; '.join(texts)}: {reason}")
+    left = sum(v.says not in (HOLDS, FAILS, OPEN) for v in verdicts)
+    if left:
+        parts.append(f"Too few runs to judge ({left} of {len(verdicts)} claims).")
+    return "\n".join(fill(part, WIDTH, subsequent_indent="  ") for part in parts)
