@@ -30,6 +30,8 @@ COMMANDS = {
     "notebooks": ("cstlib.notebooks", "run the notebooks and store their outputs"),
     "export": ("cstlib.export", "write the course as HTML pages with their figures"),
 }
+# What several processes can share (`cstlib.distributed`).
+SHARED = ("train", "evaluate", "reproduce")
 
 
 def build_parser(command: str | None = None) -> argparse.ArgumentParser:
@@ -49,6 +51,16 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
     return parser
 
 
+def _check_launcher(command: str) -> None:
+    """Raise CstlibError where `torchrun` starts several of what is one process."""
+    several = os.environ.get("TORCHELASTIC_RUN_ID") and os.environ.get("WORLD_SIZE")
+    if several not in (None, "", "1") and command not in SHARED:
+        raise CstlibError(
+            f"The command {command} works in one process: start it without torchrun, "
+            f"which serves {', '.join(SHARED[:-1])} and {SHARED[-1]}."
+        )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; 0 if all went well, 2 for what the user can put right."""
     # OpenMP's threads wait for each other by spinning. Where another program shares
@@ -59,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser(argv[at] if at < len(argv) else None).parse_args(argv)
     args.argv = argv[at + 1 :]  # for the records
     try:
+        _check_launcher(args.command)
         return args.run(args) or 0
     except CstlibError as error:
         print(f"cstlib: {error}", file=sys.stderr)

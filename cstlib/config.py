@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from cstlib.baselines import learner_kind
 from cstlib.data.lists import check_task
@@ -17,15 +17,34 @@ SELECTORS = ("miou", "er", "last")
 LAM = {"fs-cs": 0.1, "fs-s": 0.0}
 
 
+class Lengths(NamedTuple):
+    """How long a run is, episodes between validations, and episodes of a validation."""
+
+    episodes: int
+    validate_every: int
+    validation_episodes: int
+
+
+# On its benchmarks the paper's 2,000 epochs, an epoch being about 10,000 episodes of
+# Pascal-5i and 80,000 of COCO-20i, each with a validation; elsewhere what the miniature
+# needs.
+BENCHMARKS = {
+    "pascal": Lengths(20_000_000, 10_000, 1000),
+    "coco": Lengths(160_000_000, 80_000, 1000),
+}
+MINIATURE = Lengths(6000, 1200, 200)
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """What to train, to the paper's values.
 
     Training is always 1-way 1-shot, of the task "fs-cs", or of "fs-s" (Table 8):
-    segmentation alone, of a class that the query always shows. Episodes are counted, not epochs: the paper's
-    2,000 epochs are as many walks through the list. Empty fields stand for what goes
-    with the others: the world's own backbone, the supervision's own mask source, the
-    learner's own learning rate, the task's own lambda.
+    segmentation alone, of a class that the query always shows. Episodes are counted,
+    not epochs: the paper's 2,000 epochs are as many walks through the list. Empty
+    fields stand for what goes with the others: the world's own backbone, the
+    supervision's own mask source, the learner's own learning rate, the task's own
+    lambda, the data's own lengths.
 
     Raises:
         CstlibError: a value makes no sense, or two do not go together.
@@ -41,14 +60,14 @@ class TrainConfig:
     backbone: str = ""
     learner: str = "cst"
     heads: int = 0  # of the correlations; 0: the backbone's own, 1: single-head
-    episodes: int = 6000
+    episodes: int | None = None  # the data's: 6,000 of the miniature
     seed: int = 0
     batch_size: int = 12
     learning_rate: float | None = None  # the learner's: 1e-3, ASNet* unmasked 1e-4
     lam: float | None = None  # weight of the classification loss: the task's, `LAM`
     precision: str = "fp32"
-    validate_every: int = 1200  # episodes
-    validation_episodes: int = 200
+    validate_every: int | None = None  # episodes; the data's: 1,200
+    validation_episodes: int | None = None  # the data's: 200
     select_by: str = "miou"
 
     def __post_init__(self) -> None:
@@ -70,6 +89,10 @@ class TrainConfig:
         if rate is None:
             rate = kind.learning_rate(self.mask_source)
             object.__setattr__(self, "learning_rate", rate)
+        lengths = BENCHMARKS.get(self.data, MINIATURE)
+        for name, value in lengths._asdict().items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         for name, least in (
             ("episodes", 1),
             ("batch_size", 1),
@@ -113,9 +136,14 @@ class TrainConfig:
         known = cls.field_names()
         return cls(**{k: v for k, v in content.items() if k in known})
 
+    @property
+    def lengths(self) -> Lengths:
+        """The lengths as they are: given, or the data's."""
+        return Lengths(*(getattr(self, name) for name in Lengths._fields))
+
     def unusual(self) -> dict[str, Any]:
         """The fields off their standard: the paper's values, or what goes with others."""
-        standard = asdict(TrainConfig())
+        standard = asdict(TrainConfig(data=self.data))
         standard["mask_source"] = default_source(self.supervision)
         rate = learner_kind(self.learner).learning_rate(self.mask_source)
         standard["learning_rate"] = rate

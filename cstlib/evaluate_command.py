@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from cstlib import files, records
+import torch
+
+from cstlib import distributed, files, records
 from cstlib.backbones import load_backbone
 from cstlib.baselines import load_learner
 from cstlib.data.lists import TASKS, check_task
 from cstlib.evaluation import PRECISIONS, evaluate_both, protocol_plans
-from cstlib.features import Features, open_features, pick_device
+from cstlib.features import Features, add_cache_option, open_features
 from cstlib.supervision import (
     KINDS,
     SOURCES,
@@ -48,21 +50,24 @@ def add_parser(subparsers) -> None:
     add("--precision", choices=PRECISIONS, default="fp32", help="of the learner (fp32)")
     add("--device", help="cpu, cuda, ... (a GPU if there is one)")
     add("--json", type=Path, help="file for the figures")
+    add_cache_option(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure as asked; print a table, and write it as JSON if a file is named."""
-    with contextlib.ExitStack() as stack:
-        # Claimed now: a folder that cannot be written is no news for afterwards.
-        path = stack.enter_context(files.replacing(args.json)) if args.json else None
-        content = _measure(args)
+    with distributed.joined(args.device) as device, contextlib.ExitStack() as stack:
+        path = None
+        if args.json and distributed.is_first():
+            # Claimed now: a folder that cannot be written is no news for afterwards.
+            path = stack.enter_context(files.replacing(args.json))
+        content = _measure(args, device)
         if path:
             files.write_json(path, content)
     return 0
 
 
-def _measure(args: argparse.Namespace) -> dict[str, Any]:
+def _measure(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Run the evaluation, print its table, and describe it."""
     began = time.perf_counter()
     saved = load_learner(args.checkpoint)
@@ -76,14 +81,14 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
     if config.pop("test_masks", False):
         kind, source = "pixel", "true"
     check_supervision(kind, source)
-    world = load_world(config.get("data"))
+    world = distributed.first_before_others(lambda: load_world(config.get("data")))
     fold, task = config.get("fold", 0), config.get("task", "fs-cs")
     check_task(task, args.way)
     dataset = world.dataset(fold, "val", task)
     # Whatever can be refused is refused before features are computed.
     protocol_plans(dataset, args.way, args.shot, args.episodes)
-    device = pick_device(args.device)
-    backbone = load_backbone(config.get("backbone") or world.backbone)
+    name = config.get("backbone") or world.backbone
+    backbone = distributed.first_before_others(lambda: load_backbone(name))
     probe = Features(backbone, dataset.image, device)
     learner = saved.for_features(probe).to(device)
     features = open_features(world, backbone, device, precision=args.precision)
@@ -122,6 +127,7 @@ def _measure(args: argparse.Namespace) -> dict[str, Any]:
         "episodes": args.episodes,
         "precision": args.precision,
         "device": records.describe_device(features.device),
+        "processes": distributed.size(),
         "versions": records.versions(),
         "duration_s": round(time.perf_counter() - began, 1),
         "metrics": metrics,

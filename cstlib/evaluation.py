@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from cstlib import distributed
 from cstlib.cst import Prediction
 from cstlib.data.episode import EpisodePlan
 from cstlib.data.voc import VocDataset
@@ -153,16 +154,18 @@ def measure(
 ) -> Meter:
     """Run the first ``episodes`` test episodes through a predictor.
 
+    The processes of `torchrun` share them out; each returns the sums over all.
+
     Args:
         predictor: a few plans -> predictions, labels at the queries' original sizes.
 
     Raises:
         CstlibError: a number makes no sense, or the data lack the images needed.
     """
-    plans = iter(protocol_plans(dataset, way, shot, episodes))
-    meter = Meter(dataset.classes, void)
+    mine = distributed.share(protocol_plans(dataset, way, shot, episodes))
+    plans, meter = iter(mine), Meter(dataset.classes, void)
     batch = max(1, HANDED // max(1, way * shot))
-    bar = tqdm(total=episodes, desc="evaluate", unit="ep", disable=not progress)
+    bar = tqdm(total=len(mine), desc="evaluate", unit="ep", disable=not progress)
     with bar:
         while group := list(islice(plans, batch)):
             for plan, prediction in zip(group, predictor(group)):
@@ -179,7 +182,10 @@ def measure(
                 bar.set_postfix_str(
                     f"ER {100 * now.exact_ratio:.1f} mIoU {100 * now.miou:.1f}"
                 )
-    return meter
+    sums, whole = meter.sums(), Meter(dataset.classes, void)
+    distributed.add_up(sums)
+    whole.add(sums)
+    return whole
 
 
 def evaluate(

@@ -17,11 +17,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cstlib import distributed
 from cstlib.baselines import input_channels, make_learner
 from cstlib.checkpoints import load_learner_weights
 from cstlib.config import TrainConfig
 from cstlib.data.voc import VocDataset
-from cstlib.enhancer import trained_enhancer
+from cstlib.enhancer import new_enhancer, trained_enhancer
 from cstlib.enhancer_pairs import masked_subset
 from cstlib.errors import CstlibError
 from cstlib.evaluation import (
@@ -103,10 +104,11 @@ class Run:
         # The lists first: a fold that does not exist is a quicker answer than tokens.
         self.train_set = self.world.dataset(config.fold, "trn", config.task)
         self.held_out = self.world.dataset(config.fold, "val", config.task)
-        protocol_plans(self.held_out, 1, 1, config.validation_episodes)
+        protocol_plans(self.held_out, 1, 1, config.lengths.validation_episodes)
         _check_pairs(self.train_set)
-        self.features = features or open_features(
-            self.world, config.backbone, device, progress, config.precision
+        opened = (self.world, config.backbone, device, progress, config.precision)
+        self.features = features or distributed.first_before_others(
+            lambda: open_features(*opened)
         )
         few = few_masks(config, self.train_set, self.features)
         self.enhancer = few.enhancer
@@ -121,6 +123,8 @@ class Run:
             torch.manual_seed(config.seed)
             channels = input_channels(config.learner, self.features, config.heads)
             learner = make_learner(config.learner, channels, config.heads)
+        # The same numbers on every machine, also where their random numbers differ.
+        learner.load_state_dict(distributed.from_first(learner.state_dict))
         self.learner = learner.to(self.features.device)
         assert config.learning_rate is not None  # set by the configuration itself
         self.optimizer = torch.optim.Adam(
@@ -133,24 +137,24 @@ class Run:
     def step(self, plans: list) -> TrainStep:
         """One optimiser step on a batch of 1-way 1-shot plans.
 
-        The batch goes through the learner in parts that fit the device. Group norm
-        looks at one episode at a time, so the summed gradients are the whole batch's.
-        Masks and tokens of a part are asked for together, so that no image needs to go
-        through the backbone twice.
+        The processes of `torchrun` share the batch out, and each share goes through
+        the learner in parts that fit the device. Group norm looks at one episode at a
+        time, so the summed gradients are the whole batch's. Masks and tokens of a part
+        are asked for together, so that no image needs to go through the backbone twice.
         """
-        presence = self.supervision.presence(plans)[:, 0]
         lam = self.config.lam
         assert lam is not None  # set by the configuration itself
-        targets: list[Tensor] | None = []
         self.learner.train()
         self.optimizer.zero_grad(set_to_none=True)
-        losses, class_logits, mask_logits = [], [], []
-        size = pairs_at_once(self.features)
-        for start in range(0, len(plans), size):
-            part = plans[start : start + size]
+        losses = torch.zeros(3, device=self.features.device)
+        seen, masked = Meter(self.train_set.classes), True
+        mine, size = distributed.share(plans), pairs_at_once(self.features)
+        for start in range(0, len(mine), size):
+            part = mine[start : start + size]
             supports = [plan.supports[0][0] for plan in part]
             if self.learner.pooled_supports:
                 self.features.expect(supports)
+            presence = self.supervision.presence(part)[:, 0]
             target = self.supervision.target_masks(part)
             logits = forward_pairs(
                 self.learner,
@@ -160,31 +164,29 @@ class Run:
                 self.supervision.support_masks(part),
                 self.config.precision,
             )
-            loss = self.learner.losses(
-                *logits, presence[start : start + size], target, lam
-            )
+            loss = self.learner.losses(*logits, presence, target, lam)
             scaled = torch.stack(loss) * len(part) / len(plans)
             self.features.forget_full()  # the backward pass wants the memory
             scaled[0].backward()
-            losses.append(scaled.detach())
-            class_logits.append(logits[0].detach())
-            mask_logits.append(logits[1].detach())
-            targets = None if target is None else [*(targets or []), target]
+            losses += scaled.detach()
+            masked = target is not None
+            _update_meter(seen, part, *logits, presence, target)
+        distributed.add_up_gradients(self.learner, losses)
         self.optimizer.step()
         self.position += len(plans)
-        target = None if targets is None else torch.cat(targets)
-        self._update_meter(
-            plans, torch.cat(class_logits), torch.cat(mask_logits), presence, target
-        )
+        sums = seen.sums()
+        distributed.add_up(sums)
+        self.meter.forget(KEEP)
+        self.meter.add(sums)
         running = self.meter.metrics()
-        whole, clf, seg = torch.stack(losses).sum(0).tolist()
+        whole, clf, seg = losses.tolist()
         return TrainStep(
             episode=self.position,
             loss=whole,
             clf=clf,
             seg=seg,
             er=running.exact_ratio,
-            miou=math.nan if targets is None else running.miou,
+            miou=running.miou if masked else math.nan,
         )
 
     def validate(self) -> Metrics:
@@ -194,7 +196,7 @@ class Run:
             self.held_out,
             self.features,
             self.held_out_supervision,
-            episodes=self.config.validation_episodes,
+            episodes=self.config.lengths.validation_episodes,
             precision=self.config.precision,
         )
         if self.best is None or self._wins(metrics, self.best.metrics):
@@ -205,29 +207,6 @@ class Run:
     def _wins(self, new: Metrics, old: Metrics) -> bool:
         figure = {"miou": "miou", "er": "exact_ratio"}.get(self.config.select_by)
         return figure is None or getattr(new, figure) > getattr(old, figure)
-
-    @torch.no_grad()
-    def _update_meter(self, plans, class_logits, mask_logits, presence, targets):
-        """Running ER and mIoU of the training batches themselves."""
-        if targets is None:
-            shape = (len(plans), 1, 1)
-            labels = truths = torch.zeros(shape, dtype=torch.uint8)
-        else:
-            full = F.interpolate(
-                mask_logits, targets.shape[1:], mode="bilinear", align_corners=True
-            )
-            labels = (full[:, 1] > full[:, 0]).cpu()
-            truths = targets.cpu()
-        present = (class_logits[:, 1] > class_logits[:, 0]).cpu()
-        self.meter.forget(KEEP)
-        for i, plan in enumerate(plans):
-            self.meter.update(
-                labels[i],
-                present[i : i + 1],
-                truths[i],
-                presence[i : i + 1],
-                plan.support_classes,
-            )
 
     def state_dict(self) -> dict[str, Any]:
         """All that the run's future depends on: tensors and plain values."""
@@ -272,18 +251,21 @@ def fit(run: Run) -> Iterator[TrainStep]:
     ...     print(step.episode, step.loss)
     """
     config = run.config
-    plans = run.train_set.training_plans(config.episodes, config.seed, run.position)
+    episodes, validate_every, _ = config.lengths
+    plans = run.train_set.training_plans(episodes, config.seed, run.position)
     while batch := list(islice(plans, config.batch_size)):
-        before = run.position // config.validate_every
+        before = run.position // validate_every
         step = run.step(batch)
-        done = run.position >= config.episodes
-        if done or run.position // config.validate_every > before:
+        done = run.position >= episodes
+        if done or run.position // validate_every > before:
             step = replace(step, validation=run.validate())
         yield step
 
 
 def few_masks(config: TrainConfig, train_set: VocDataset, features: Features):
     """What mixed supervision may see; the enhancer is trained here, in seconds.
+
+    Of several processes the first trains it for all.
 
     Returns:
         A `FewMasks`, empty for every other supervision.
@@ -293,8 +275,37 @@ def few_masks(config: TrainConfig, train_set: VocDataset, features: Features):
     names = masked_subset(train_set, config.mask_fraction)
     if config.mask_source != "enhanced":
         return FewMasks(tuple(names))
-    enhancer = trained_enhancer(train_set, features, names, config.seed)
-    return FewMasks(tuple(names), enhancer)
+
+    def trained() -> dict[str, Tensor]:
+        taught = trained_enhancer(train_set, features, names, config.seed)
+        return {name: weights.cpu() for name, weights in taught.state_dict().items()}
+
+    enhancer = new_enhancer(features.heads, config.seed).to(features.device)
+    enhancer.load_state_dict(distributed.from_first(trained))
+    return FewMasks(tuple(names), enhancer.eval())
+
+
+@torch.no_grad()
+def _update_meter(meter, plans, class_logits, mask_logits, presence, targets) -> None:
+    """Count what the learner said of a training batch, for the running ER and mIoU."""
+    if targets is None:
+        shape = (len(plans), 1, 1)
+        labels = truths = torch.zeros(shape, dtype=torch.uint8)
+    else:
+        full = F.interpolate(
+            mask_logits, targets.shape[1:], mode="bilinear", align_corners=True
+        )
+        labels = (full[:, 1] > full[:, 0]).cpu()
+        truths = targets.cpu()
+    present = (class_logits[:, 1] > class_logits[:, 0]).cpu()
+    for i, plan in enumerate(plans):
+        meter.update(
+            labels[i],
+            present[i : i + 1],
+            truths[i],
+            presence[i : i + 1],
+            plan.support_classes,
+        )
 
 
 def _check_pairs(dataset: VocDataset) -> None:

@@ -111,6 +111,21 @@ class Meter:
         self._exact += float(same)
         self.episodes += 1
 
+    def sums(self) -> Tensor:
+        """All sums in one 1-D float64 tensor, for `add`."""
+        tables = (*self._intersection.values(), *self._union.values())
+        counts = [self.episodes, self._exact]
+        return torch.from_numpy(np.concatenate([counts, *tables]))
+
+    def add(self, sums: Tensor) -> None:
+        """Add what another meter of these classes has summed up: its `sums`, 1-D."""
+        episodes, exact, *_ = sums.tolist()
+        self.episodes += episodes
+        self._exact += exact
+        tables = (*self._intersection.values(), *self._union.values())
+        for table, more in zip(tables, sums[2:].numpy().reshape(len(tables), -1)):
+            table += more
+
     def forget(self, keep: float) -> None:
         """Scale all sums by ``keep`` in [0, 1]: a running figure of recent episodes."""
         self._exact *= keep

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from cstlib import records
+from cstlib import distributed, records
 from cstlib.baselines import load_learner
 from cstlib.baselines.controls import all_foreground, pseudo_mask_prediction
 from cstlib.baselines.panet import prototype_prediction
@@ -169,10 +169,13 @@ def run_job(job: Job, world: World, device: str | torch.device | None = None) ->
 
     A training run that was cut off goes on where it stopped.
     """
-    wanted = job.missing(set(recorded()))
+    wanted = distributed.from_first(lambda: job.missing(set(recorded())))
     if not wanted:
         return
-    features = open_features(world, job.config.backbone, device)
+    backbone, precision = job.config.backbone, job.config.precision
+    features = distributed.first_before_others(
+        lambda: open_features(world, backbone, device, precision=precision)
+    )
     if job.row.control:
         for test in wanted:
             began = time.perf_counter()
@@ -180,22 +183,26 @@ def run_job(job: Job, world: World, device: str | torch.device | None = None) ->
             _record(job, test, found, features, time.perf_counter() - began)
         return
     out = data_home() / "runs" / job.run
-    if (1, 1) in wanted or not (out / "best.pt").is_file():
+    begun, trained = distributed.from_first(
+        lambda: [(out / name).is_file() for name in ("last.pt", "best.pt")]
+    )
+    if (1, 1) in wanted or not trained:
         record = train(
             job.config,
             out,
-            resume=(out / "last.pt").is_file(),
+            resume=begun,
             world=world,
             features=features,
             test_episodes=job.test_episodes,
             command=records.command_line("train", job.config.options()),
         )
-        records.write_record(record)
+        if distributed.is_first():
+            records.write_record(record)
     more = [test for test in wanted if test != (1, 1)]
     if not more:
         return
     run = Run(job.config, world, features)
-    saved = load_learner(out / "best.pt").learner
+    saved = distributed.from_first(lambda: load_learner(out / "best.pt").learner)
     run.learner.load_state_dict(saved.state_dict())
     for way, shot in more:
         began = time.perf_counter()
@@ -237,6 +244,8 @@ def _record(
     features: Features,
     seconds: float,
 ) -> None:
+    if not distributed.is_first():
+        return
     way, shot = test
     config = job.config
     again = [job.table.number, "--data", config.data, "--folds", f"{config.fold}"]
@@ -253,6 +262,7 @@ def _record(
             "shot": shot,
             "test_episodes": job.test_episodes,
             "device": records.describe_device(features.device),
+            "processes": distributed.size(),
             "versions": records.versions(),
             "duration_s": round(seconds, 1),
             "metrics": {void: found.as_dict() for void, found in metrics.items()},

@@ -6,12 +6,14 @@ import argparse
 import sys
 import time
 
-from cstlib import claims
+import torch
+
+from cstlib import claims, distributed
 from cstlib.config import TrainConfig
 from cstlib.errors import CstlibError
 from cstlib.evaluation import PRECISIONS
-from cstlib.experiments import TABLES, find_table
-from cstlib.features import pick_device
+from cstlib.experiments import TABLES, Table, find_table
+from cstlib.features import add_cache_option
 from cstlib.reproduce import (
     EPISODES,
     as_text,
@@ -49,6 +51,7 @@ def add_parser(subparsers) -> None:
     add("--test-episodes", type=int, default=1000, help="of each test (1000)")
     add("--precision", choices=PRECISIONS, default=TrainConfig().precision)
     add("--device", help="cpu, cuda, ... (a GPU if there is one)")
+    add_cache_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -71,8 +74,12 @@ def run(args: argparse.Namespace) -> int:
         raise CstlibError(
             f"A test of {args.test_episodes} episodes is not possible: give 1 or more."
         )
-    device = None if args.show else pick_device(args.device)
-    world = load_world(args.data)
+    with distributed.joined("cpu" if args.show else args.device) as device:
+        return _run(args, table, device)
+
+
+def _run(args: argparse.Namespace, table: Table, device: torch.device) -> int:
+    world = distributed.first_before_others(lambda: load_world(args.data))
     folds = range(world.n_folds) if args.folds is None else args.folds
     seeds = args.seeds or (recorded_seeds(recorded()) if args.show else [0])
     todo = jobs(
@@ -107,7 +114,7 @@ def judged(args: argparse.Namespace) -> str:
 
 def _run_all(todo, world, device) -> None:
     """Each job in turn, with the time that those before it lead one to expect."""
-    have = set(recorded())
+    have = distributed.from_first(lambda: set(recorded()))
     left = [job for job in todo if job.missing(have)]
     print(f"{len(todo) - len(left)} of {len(todo)} runs are recorded.", file=sys.stderr)
     began = time.monotonic()

@@ -6,19 +6,22 @@ import argparse
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from cstlib import records
+import torch
+
+from cstlib import distributed, records
 from cstlib.baselines import LEARNERS
 from cstlib.checkpoints import load_checkpoint
-from cstlib.config import SELECTORS, TrainConfig
+from cstlib.config import BENCHMARKS, MINIATURE, SELECTORS, TrainConfig
 from cstlib.data.lists import TASKS
 from cstlib.errors import CstlibError
 from cstlib.evaluation import PRECISIONS
-from cstlib.features import pick_device
+from cstlib.features import add_cache_option
 from cstlib.paths import data_home
 from cstlib.supervision import KINDS, SOURCES
 from cstlib.training import run_name, train
-from cstlib.worlds import load_world
+from cstlib.worlds import chosen_data, load_world
 
 
 def add_parser(subparsers) -> None:
@@ -31,7 +34,10 @@ def add_parser(subparsers) -> None:
     )
     d = TrainConfig()
     add = parser.add_argument
-    add("--data", help=f"mini, mini-coco, pascal, coco, or a path ({d.data})")
+    add(
+        "--data",
+        help="mini, mini-coco, pascal, coco, or a path (CSTLIB_WORLD, or mini)",
+    )
     add("--fold", type=int, help=f"fold whose classes are held out ({d.fold})")
     add(
         "--task",
@@ -70,7 +76,7 @@ def add_parser(subparsers) -> None:
         type=int,
         help="heads of the correlations: 1 is the single-head ablation (the backbone's)",
     )
-    add("--episodes", type=int, help=f"training episodes in all ({d.episodes})")
+    add("--episodes", type=int, help=f"training episodes in all ({_lengths(0)})")
     add("--seed", type=int, help=f"of weights and order ({d.seed})")
     add("--batch-size", type=int, help=f"episodes in a batch ({d.batch_size})")
     add("--lr", dest="learning_rate", type=float, help=f"Adam ({d.learning_rate})")
@@ -79,12 +85,12 @@ def add_parser(subparsers) -> None:
     add(
         "--validate-every",
         type=int,
-        help=f"episodes between validations ({d.validate_every})",
+        help=f"episodes between validations ({_lengths(1)})",
     )
     add(
         "--validation-episodes",
         type=int,
-        help=f"episodes of a validation ({d.validation_episodes})",
+        help=f"episodes of a validation ({_lengths(2)})",
     )
     add(
         "--select-by",
@@ -112,6 +118,7 @@ def add_parser(subparsers) -> None:
         help="keep the record in data/results too, where notebooks list it",
     )
     add("--device", default=None, help="cpu, cuda, ... (a GPU if there is one)")
+    add_cache_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -121,23 +128,26 @@ def run(args: argparse.Namespace) -> int:
     Raises:
         CstlibError: an option is not possible, or as in `train`.
     """
+    with distributed.joined(args.device) as device:
+        return _run(args, device)
+
+
+def _run(args: argparse.Namespace, device: torch.device) -> int:
     given = {k: v for k, v in vars(args).items() if k in TrainConfig.field_names()}
     if args.test_episodes < 0:
         raise CstlibError(
             f"A test of {args.test_episodes} episodes is not possible: give 1 or more, "
             "or 0 for no test."
         )
-    device = pick_device(args.device)
-    if args.resume and args.out and (args.out / "last.pt").is_file():
-        # What is not said again stays as it was.
-        before = load_checkpoint(args.out / "last.pt")["config"]
+    # What is not said again stays as it was.
+    if before := distributed.from_first(lambda: _before(args)):
         if given.get("supervision", before["supervision"]) != before["supervision"]:
             del before["mask_source"]
         if given.get("task", before.get("task")) != before.get("task"):
             before.pop("lam", None)
         given = {**before, **given}
-    config = TrainConfig.from_dict(given)
-    world = load_world(config.data)
+    config = TrainConfig.from_dict({"data": chosen_data(), **given})
+    world = distributed.first_before_others(lambda: load_world(config.data))
     config = replace(config, backbone=config.backbone or world.backbone)
     out = args.out or data_home() / "runs" / run_name(config)
     try:
@@ -160,7 +170,7 @@ def run(args: argparse.Namespace) -> int:
             )
         raise
     # Only when asked: stored notebooks and the README list what lies there.
-    if args.record:
+    if args.record and distributed.is_first():
         records.write_record(record)
     chosen = record["selection"]
     print(
@@ -172,3 +182,16 @@ def run(args: argparse.Namespace) -> int:
         print(records.metrics_table(*parts))
     print(f"Folder: {out}")
     return 0
+
+
+def _lengths(which: int) -> str:
+    """What a length is where it is not given, in words."""
+    others = (f"{data} {own[which]}" for data, own in BENCHMARKS.items())
+    return f"{MINIATURE[which]}; {', '.join(others)}"
+
+
+def _before(args: argparse.Namespace) -> dict[str, Any] | None:
+    """The configuration of the run that is to be resumed, if its folder is named."""
+    if args.resume and args.out and (args.out / "last.pt").is_file():
+        return load_checkpoint(args.out / "last.pt")["config"]
+    return None

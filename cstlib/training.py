@@ -1,19 +1,16 @@
 """Train into a folder: checkpoints, log and record around `cstlib.fitting.fit`.
 
 A run's folder holds ``last.pt`` (everything needed to go on exactly where it stopped),
-``best.pt`` (the learner that the selecting figure chose), ``log.csv`` and, once it is
-finished, ``record.json``.
+``best.pt`` (the learner that the selecting figure chose), ``log.csv``, where TensorBoard
+is installed its event files in ``tensorboard/``, and, once the run is finished,
+``record.json``.
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,16 +18,22 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from cstlib import files, records
-from cstlib.checkpoints import load_checkpoint, save_checkpoint
+from cstlib import distributed, records
 from cstlib.config import TrainConfig, option
-from cstlib.errors import CstlibError
 from cstlib.evaluation import evaluate_both
 from cstlib.features import Features
 from cstlib.fitting import Best, Run, TrainStep, fit
 from cstlib.learner import class_score_loss
 from cstlib.metrics import Metrics
-from cstlib.run_log import RunLog
+from cstlib.run_folder import (
+    check_free,
+    claimed,
+    open_log,
+    save,
+    state_to_resume,
+    stop_signals,
+)
+from cstlib.run_log import RunLog, logged_validations
 from cstlib.worlds import World, name_in_files
 
 __all__ = [
@@ -42,9 +45,6 @@ __all__ = [
     "fit",
     "train",
 ]
-
-# Where a resumed run may differ from the one that it continues.
-FREE_ON_RESUME = ("episodes",)
 
 
 def train(
@@ -80,42 +80,39 @@ def train(
         KeyboardInterrupt: stopped by Ctrl-C or SIGTERM, after saving.
     """
     out = Path(out)
-    state = _state_to_resume(out, config) if resume else None
-    if not resume and not overwrite and (out / "last.pt").exists():
-        raise CstlibError(
-            f"{out} already holds a run: continue it with --resume, replace it with "
-            "--overwrite, or choose another folder."
-        )
-    with _claimed(out):
+    state = distributed.from_first(lambda: _state(out, config, resume, overwrite))
+    with claimed(out):
         run = Run(config, world, features, device, progress)
-        log = RunLog(out / "log.csv")
-        seconds = 0.0
-        # A record says that the run is finished, which it no longer is.
-        (out / "record.json").unlink(missing_ok=True)
         if state:
             run.load_state_dict(state)
-            seconds = state["seconds"]
-            log.keep(run.position)
-        else:
-            for stale in ("last.pt", "best.pt", "log.csv"):
-                (out / stale).unlink(missing_ok=True)
+        log = open_log(out, run.position if state else None)
+        seconds = state["seconds"] if state else 0.0
         seconds = _train_and_save(run, out, log, seconds, save_every, progress)
     record = _finish(run, out, seconds, test_episodes, command, progress)
-    records.write_record(record, "record", out)
+    if distributed.is_first():
+        records.write_record(record, "record", out)
     return record
 
 
-def _train_and_save(run, out, log, seconds, save_every, progress) -> float:
+def _state(out: Path, config: TrainConfig, resume: bool, overwrite: bool):
+    """What to go on with: the content of last.pt, or None for a new run."""
+    if resume:
+        return state_to_resume(out, config)
+    if not overwrite:
+        check_free(out)
+    return None
+
+
+def _train_and_save(
+    run: Run,
+    out: Path,
+    log: RunLog | None,
+    seconds: float,
+    save_every: int,
+    progress: bool,
+) -> float:
     """The loop of `train`; returns the seconds that all of the run's steps took."""
-
-    def save() -> None:
-        # The log first: whatever it is ahead of last.pt is cut off on resuming.
-        log.flush()
-        save_checkpoint(out / "last.pt", **run.state_dict(), seconds=seconds)
-        if run.best:
-            save_checkpoint(out / "best.pt", **_selected(run))
-
-    goal, saved = run.config.episodes, run.position
+    goal, saved = run.config.lengths.episodes, run.position
     bar = tqdm(
         total=goal,
         initial=run.position,
@@ -125,19 +122,21 @@ def _train_and_save(run, out, log, seconds, save_every, progress) -> float:
         file=sys.stderr,
         dynamic_ncols=True,
     )
-    with bar, _stop_signals() as stopped:
+    with bar, stop_signals() as stopped:
         began = time.perf_counter() - seconds
         for step in fit(run):
             seconds = time.perf_counter() - began
-            log.add(step, seconds)
+            if log:
+                log.add(step, seconds)
             bar.update(step.episode - bar.n)
             bar.set_postfix_str(_postfix(step, run.best), refresh=False)
             done = step.episode >= goal
             due = step.episode // save_every > saved // save_every
-            if done or due or step.validation or stopped:
-                save()
+            stop = distributed.any_true(bool(stopped))
+            if done or due or step.validation or stop:
+                save(out, run, log, seconds)
                 saved = step.episode
-            if stopped and not done:
+            if stop and not done:
                 raise KeyboardInterrupt
     return seconds
 
@@ -152,19 +151,6 @@ def _postfix(step: TrainStep, best: Best | None) -> str:
             f"mIoU {100 * best.metrics.miou:.1f}"
         )
     return ", ".join(parts)
-
-
-def _selected(run: Run) -> dict[str, Any]:
-    """The content of best.pt: the learner, and what it needs to be used."""
-    assert run.best is not None
-    return {
-        "config": asdict(run.config),
-        "in_channels": run.learner.in_channels,
-        "learner": run.best.state,
-        "enhancer": run.enhancer.state_dict() if run.enhancer else None,
-        "episode": run.best.episode,
-        "validation": run.best.metrics.as_dict(),
-    }
 
 
 def _finish(run, out, seconds, test_episodes, command, progress) -> dict[str, Any]:
@@ -189,6 +175,7 @@ def _finish(run, out, seconds, test_episodes, command, progress) -> dict[str, An
         "config": asdict(config),
         "seed": config.seed,
         "device": records.describe_device(run.features.device),
+        "processes": distributed.size(),
         "versions": records.versions(),
         "duration_s": round(seconds, 1),
         "episodes_per_s": round(run.position / seconds, 2) if seconds else None,
@@ -201,7 +188,7 @@ def _finish(run, out, seconds, test_episodes, command, progress) -> dict[str, An
             "at_episode": best.episode,
             "validation": best.metrics.as_dict(),
         },
-        "validation": RunLog(out / "log.csv").validations(),
+        "validation": logged_validations(out / "log.csv"),
         "test_episodes": test_episodes,
         "metrics": {void: found.as_dict() for void, found in metrics.items()},
     }
@@ -239,68 +226,3 @@ def run_name(config: TrainConfig) -> str:
         f"{config.episodes}ep",
         f"seed{config.seed}",
     )
-
-
-def _state_to_resume(out: Path, config: TrainConfig) -> dict[str, Any]:
-    """The content of last.pt, if it belongs to this configuration."""
-    if not (out / "last.pt").is_file():
-        raise CstlibError(
-            f"There is no run to resume in {out}: leave out --resume to start one, or "
-            "check --out."
-        )
-    state = load_checkpoint(out / "last.pt")
-    before = state["config"]
-    now = asdict(config)
-    if not now["backbone"]:
-        now["backbone"] = before["backbone"]
-    for name, value in now.items():
-        if name not in FREE_ON_RESUME and before.get(name, value) != value:
-            raise CstlibError(
-                f"The run in {out} was started with {option(name)} {before[name]}, not "
-                f"{value}: resume it as it was, or start another one in a new folder."
-            )
-    return state
-
-
-@contextlib.contextmanager
-def _claimed(out: Path) -> Iterator[None]:
-    """Make the folder and prove that it can be written, before an hour is spent.
-
-    A folder that is made here and stays empty, because something else is wrong, goes
-    again.
-    """
-    made = not out.exists()
-    files.write_text(out / ".writable", "")
-    (out / ".writable").unlink()
-    try:
-        yield
-    except BaseException:
-        if made and not any(out.iterdir()):
-            out.rmdir()
-        raise
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM, so that a step is never cut in half.
-
-    The second Ctrl-C stops at once. Outside the main thread signals stay as they are.
-    """
-    received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
-    previous: dict[signal.Signals, Any] = {}
-
-    def note(number: int, frame: Any) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(number)
-
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        previous[stop] = signal.signal(stop, note)
-    try:
-        yield received
-    finally:
-        for stop, handler in previous.items():
-            signal.signal(stop, handler)

@@ -55,6 +55,11 @@ class World:
         return VocDataset(self.root, fold, split, *how)
 
 
+def chosen_data(name: str | None = None) -> str:
+    """What ``--data`` means where it may be left out: ``CSTLIB_WORLD``, else mini."""
+    return name or os.environ.get(VARIABLE) or "mini"
+
+
 def load_world(name: str | None = None) -> World:
     """The world of that name; by default of ``CSTLIB_WORLD``, else the miniature.
 
@@ -65,7 +70,7 @@ def load_world(name: str | None = None) -> World:
     Raises:
         CstlibError: there is no such world, or its data are not here.
     """
-    name = name or os.environ.get(VARIABLE) or "mini"
+    name = chosen_data(name)
     if name == "mini":
         from cstlib.data.mini import CLASS_NAMES, IMAGE_SIZE, ensure_mini
 

@@ -87,6 +87,16 @@ def test_train_writes_a_run_and_its_record(trained):
     assert read_records(fold=3) == []
 
 
+def test_train_follows_the_chosen_world(trained, monkeypatch, capsys):
+    monkeypatch.setenv("CSTLIB_WORLD", "nowhere")
+    assert "nowhere" in refused(capsys, "train")
+    # What is said outright counts more, and so does what a run was begun with.
+    line = refused(capsys, *TRAIN, "--out", trained.out)
+    assert "already holds a run" in line
+    line = refused(capsys, "train", "--out", trained.out, "--resume", "--seed", 1)
+    assert "--seed 0, not 1" in line
+
+
 def test_resume_takes_the_settings_from_the_run(trained, tmp_path, capsys):
     out = tmp_path / "run"
     shutil.copytree(trained.out, out)

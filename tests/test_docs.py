@@ -6,12 +6,25 @@ import ast
 import json
 import pydoc
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from made import is_one_sentence
+from torch.distributed.run import parse_args
 
+from cstlib import full_runs
 from cstlib.backbones import BACKBONES
+from cstlib.bench_paths import Setting, make_backbone
+from cstlib.cli import SHARED, build_parser
+from cstlib.config import TrainConfig
+from cstlib.errors import CstlibError
+from cstlib.experiments import find_table
+from cstlib.feature_files import numbers
+from cstlib.features import Features
+from cstlib.full_runs import ImageSize, Speed, cache_report, report, speeds
 from cstlib.paper import paper_notes, paper_tables
+from cstlib.pooled_store import key_shapes, pooled_shapes
 
 TOP = Path(__file__).resolve().parent.parent
 GLOSSARY = (TOP / "docs" / "glossary.md").read_text(encoding="utf-8")
@@ -116,3 +129,72 @@ def test_the_page_holds_every_note_on_the_paper():
         assert note in flat
     missing = [t["table"] for t in paper_tables() if "missing" in t]
     assert f"Tables {' and '.join(missing)} are not in the course's data" in flat
+
+
+FULL_RUNS = (TOP / "docs" / "full_runs.md").read_text(encoding="utf-8")
+
+
+def commands_of(page: str) -> list[list[str]]:
+    """The words of each command in a page's ``sh`` blocks, without comments."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.strip()]
+    return [shlex.split(line, comments=True) for line in lines]
+
+
+@pytest.mark.parametrize("words", commands_of(FULL_RUNS), ids=" ".join)
+def test_every_command_of_the_page_on_full_runs_parses(words):
+    if words[0] == "torchrun":
+        launched = parse_args(words[1:])
+        assert launched.module and launched.training_script == "cstlib"
+        assert launched.training_script_args[0] in SHARED
+        words = ["python", "-m", "cstlib", *launched.training_script_args]
+    assert words[:2] == ["python", "-m"]
+    if words[2] != "cstlib":
+        assert callable(pydoc.locate(words[2]).main)
+        return
+    args = build_parser(words[3]).parse_args(words[3:])
+    if args.command == "train":
+        given = {k: v for k, v in vars(args).items() if k in TrainConfig.field_names()}
+        assert TrainConfig.from_dict(given).validation_episodes == 1000
+    if args.command == "reproduce" and not args.list:
+        table = find_table(args.table)
+        assert table.rows and table.data == args.data
+
+
+def test_hours_and_sizes_on_the_page_are_computed_from_the_record():
+    found = json.loads((TOP / "docs" / "bench_one_core.json").read_text())
+    for mark, text in (("hours", report(found)), ("cache", cache_report())):
+        assert f"<!-- {mark} -->\n\n{text}\n\n<!-- end -->" in FULL_RUNS
+
+
+def test_hours_are_episodes_times_seconds(tmp_path, capsys):
+    speed = Speed(train=0.5, test=0.25)
+    assert speed.hours(7200, 0) == 1
+    assert speed.hours(0, 36) == pytest.approx(36 * 1000 * 0.25 / 3600)
+    rows = [
+        {"task": task, "path": path, "precision": "fp32", "per_s": per_s}
+        for task, path, per_s in (
+            ("train", "ours", 1),
+            ("train", "cached", 2),
+            ("evaluate", "ours", 2),
+            ("evaluate", "cached", 4),
+        )
+    ]
+    found = speeds({"rows": rows}, "fp32")
+    assert [speed.train for speed in found.values()] == [1, 0.75, 0.5]
+    with pytest.raises(CstlibError, match="bench"):
+        speeds({"rows": rows[:3]}, "fp32")
+    for wrong in ("[]", "nonsense"):
+        (tmp_path / "wrong.json").write_text(wrong)
+        assert full_runs.main([str(tmp_path / "wrong.json")]) == 2
+        said = capsys.readouterr().err.removeprefix("cstlib: ").strip()
+        assert is_one_sentence(said) and "bench --json" in said
+
+
+def test_an_images_size_is_that_of_its_rows():
+    setting = Setting(image_size=160, width=24, depth=2, heads=3)
+    features = Features(make_backbone(setting), lambda name: None, "cpu")
+    size = ImageSize(layers=2, width=24, grid=20)
+    assert size.pooled == 2 * numbers(pooled_shapes(features))
+    assert size.keys == 2 * numbers(key_shapes(features))
+    assert size.all_tokens == 2 * numbers(features.row_shapes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -105,6 +107,66 @@ def test_two_processes_at_once_do_no_harm(world, monkeypatch):
     second = FeatureStore(world, BACKBONE, progress=False)
     assert second.path == first.path
     assert not list(cache_home().glob("features/.building-*"))
+
+
+def test_one_builds_while_another_waits(tmp_path, monkeypatch):
+    fill, filled = FeatureStore._fill, []
+
+    def counted_fill(self, *rest):
+        filled.append(self.name)
+        fill(self, *rest)
+
+    monkeypatch.setattr(FeatureStore, "_fill", counted_fill)
+    with made_home(tmp_path, images=20) as world:
+        # What a process that was killed while it built has left.
+        folder = FeatureStore(world, BACKBONE, progress=False).path
+        folder.rename(folder.with_name(f".building-{folder.name}-killed"))
+        found = []
+
+        def open_one():
+            found.append(FeatureStore(world, BACKBONE, progress=False).path)
+
+        threads = [threading.Thread(target=open_one) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert found == [folder] * 2 and len(filled) == 2
+        assert list(folder.parent.iterdir()) == [folder]
+
+
+def test_a_disk_that_fills_up_is_an_error_and_no_crash(tmp_path, capsys):
+    resource = pytest.importorskip("resource")
+    with made_home(tmp_path, images=20) as world:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, hard))
+        try:
+            with pytest.raises(CstlibError, match="GB are needed") as error:
+                FeatureStore(world, BACKBONE, progress=False)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert is_one_sentence(error.value)
+        assert not list(cache_home().glob("features/*"))
+
+
+def test_a_table_that_is_deleted_at_the_wrong_moment_is_made_again(
+    tmp_path, monkeypatch
+):
+    with made_home(tmp_path, images=20) as world:
+        folder = FeatureStore(world, BACKBONE, progress=False).path
+        load, loads = np.load, []
+
+        def interrupted_load(path, **options):
+            if not loads:
+                shutil.rmtree(folder)
+            loads.append(path)
+            return load(path, **options)
+
+        monkeypatch.setattr(np, "load", interrupted_load)
+        again = FeatureStore(world, BACKBONE, progress=False)
+        assert again.path == folder and len(loads) == 2
+        name = min(listed_images(world))
+        assert again.attention([name]).attn_k.isfinite().all()
 
 
 def test_a_broken_image_leaves_nothing_behind(tmp_path):

@@ -85,7 +85,7 @@ def test_a_run_leaves_its_log_its_weights_and_its_record(finished, world, featur
     assert record["selection"]["by"] == "miou"
     assert record["parameters"] == 366_004
     assert record["metrics"]["ignore"]["episodes"] == 4
-    names = {path.name for path in finished.out.iterdir()}
+    names = {path.name for path in finished.out.iterdir()} - {"tensorboard"}
     assert names == {"best.pt", "last.pt", "log.csv", "record.json"}
 
     saved = load_learner(finished.out / "best.pt")
@@ -264,3 +264,19 @@ def test_numbers_that_make_no_sense_are_refused(wrong):
         TrainConfig(**wrong)
     assert is_one_sentence(error.value)
     assert str(next(iter(wrong.values()))) in str(error.value)
+
+
+def test_the_papers_benchmarks_have_the_papers_lengths():
+    mini, pascal = TrainConfig(), TrainConfig(data="pascal")
+    assert (mini.episodes, mini.validate_every, mini.validation_episodes) == (
+        6000,
+        1200,
+        200,
+    )
+    assert pascal.episodes == 2000 * pascal.validate_every == 20_000_000
+    assert TrainConfig(data="coco").validation_episodes == 1000
+    assert (pascal.batch_size, pascal.learning_rate, pascal.lam) == (12, 1e-3, 0.1)
+    assert pascal.select_by == "miou"
+    assert pascal.unusual() == {} and "--episodes" not in pascal.options()
+    short = TrainConfig(data="pascal", episodes=600)
+    assert short.unusual() == {"episodes": 600} and short.validate_every == 10_000
