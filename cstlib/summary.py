@@ -84,10 +84,12 @@ def main_results(have: dict[str, dict] | None = None) -> str:
 def effort(have: dict[str, dict]) -> str:
     """How many runs and tests are recorded, and the hours that they took."""
     runs = [record for record in have.values() if record["kind"] == "train"]
-    hours = sum(record.get("duration_s", 0) for record in have.values()) / 3600
+    tests = [r for r in have.values() if r["kind"] in ("evaluate", "control")]
+    seconds = [record.get("duration_s") or 0 for record in (*runs, *tests)]
+    hours = sum(seconds) / 3600
     return (
         f"In per cent, ± the standard deviation over folds and seeds. {len(runs)} "
-        f"training runs and {len(have) - len(runs)} further tests are recorded; they "
+        f"training runs and {len(tests)} further tests are recorded; they "
         f"took {hours:.1f} hours in all."
     )
 
