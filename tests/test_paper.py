@@ -191,6 +191,7 @@ def test_rows_are_filtered_by_any_field():
 def test_rows_speak_the_configurations_language():
     shared = set(TrainConfig.field_names()) & CONTENT["fields"].keys()
     taken = ("data", "fold", "supervision", "mask_source", "backbone", "learner", "lam")
+    taken += ("task",)
     # These three say other things in a configuration: `rows_like` translates.
     assert shared == {*taken, "mask_fraction", "test_masks", "heads"}
     (row,) = rows(table="1", way=1, pseudo_masks=True, metric="er", fold=2)
