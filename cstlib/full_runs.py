@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -131,6 +132,33 @@ def report(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+PATHS = {"ours": "live", "cached": "all tokens kept", "naive": "plain reference"}
+
+
+def speed_report(found: dict[str, Any]) -> str:
+    """Our paths beside the plain reference on the machine that was measured.
+
+    Speed-ups are over the reference in float32, which is the only one that it has.
+    """
+    naive = {
+        row["task"]: row["median_s"] for row in found["rows"] if row["path"] == "naive"
+    }
+    head = ["task", "path", "precision", "s a step", "times the reference", "peak"]
+    rows = []
+    for row in found["rows"]:
+        faster = naive.get(row["task"], math.nan) / row["median_s"]
+        memory = row.get("memory")
+        rows.append(
+            [
+                *(row["task"], PATHS[row["path"]], row["precision"]),
+                f"{row['median_s']:.2f}",
+                "-" if math.isnan(faster) else f"{faster:.1f}",
+                f"{memory['peak'] / 1e6:,.0f} MB" if memory else "-",
+            ]
+        )
+    return "\n".join(_markdown(head, rows))
+
+
 def cache_report() -> str:
     """Disk that the features of both benchmarks take, as Markdown."""
     image = ImageSize()
@@ -163,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     path = parser.parse_args(argv).bench
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        print(report(found), cache_report(), sep="\n\n")
+        print(report(found), speed_report(found), cache_report(), sep="\n\n")
     except CstlibError as error:
         print(f"cstlib: {error}", file=sys.stderr)
         return 2

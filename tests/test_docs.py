@@ -22,7 +22,14 @@ from cstlib.errors import CstlibError
 from cstlib.experiments import find_table
 from cstlib.feature_files import numbers
 from cstlib.features import Features
-from cstlib.full_runs import ImageSize, Speed, cache_report, report, speeds
+from cstlib.full_runs import (
+    ImageSize,
+    Speed,
+    cache_report,
+    report,
+    speed_report,
+    speeds,
+)
 from cstlib.paper import paper_notes, paper_tables
 from cstlib.pooled_store import key_shapes, pooled_shapes
 
@@ -163,7 +170,11 @@ def test_every_command_of_the_page_on_full_runs_parses(words):
 
 def test_hours_and_sizes_on_the_page_are_computed_from_the_record():
     found = json.loads((TOP / "docs" / "bench_one_core.json").read_text())
-    for mark, text in (("hours", report(found)), ("cache", cache_report())):
+    for mark, text in (
+        ("hours", report(found)),
+        ("cache", cache_report()),
+        ("speed", speed_report(found)),
+    ):
         assert f"<!-- {mark} -->\n\n{text}\n\n<!-- end -->" in FULL_RUNS
 
 
