@@ -1,6 +1,6 @@
-"""The README's picture: held-out episodes and what two finished learners say.
+"""The README's picture: held-out episodes and what the shipped learners say.
 
-python -m cstlib.plots.readme IMAGE_LEVEL.pt PIXEL_LEVEL.pt docs/episodes.jpg
+python -m cstlib.plots.readme docs/episodes.jpg
 """
 
 from __future__ import annotations
@@ -9,32 +9,29 @@ import sys
 from pathlib import Path
 
 from cstlib import files
-from cstlib.baselines import load_learner
-from cstlib.checkpoints import load_checkpoint
-from cstlib.evaluation import predict
 from cstlib.features import open_features
+from cstlib.finished import shipped_for
 from cstlib.plots.grids import prediction_grid
-from cstlib.supervision import make_supervision
 from cstlib.worlds import load_world
 
 EPISODES = (0, 3, 4, 7, 12)
+LEARNERS = {
+    "image-level": "cst-image-mini",
+    "5% of the masks": "cst-mixed-mini",
+    "pixel-level": "cst-pixel-mini",
+}
 
 
-def draw(image_level: str, pixel_level: str, out: str) -> None:
-    """Draw 2-way 1-shot episodes of the fold that both checkpoints hold out."""
+def draw(out: str) -> None:
+    """Draw 2-way 1-shot episodes of the fold that the learners hold out."""
     world = load_world("mini")
+    features = open_features(world, world.backbone)
+    held_out = world.dataset(0, "val")
+    plans = [held_out.plan(index, way=2) for index in EPISODES]
     said = {}
-    for title, path in (("image-level", image_level), ("pixel-level", pixel_level)):
-        config = load_checkpoint(path)["config"]
-        held_out = world.dataset(config["fold"], "val")
-        features = open_features(world, config["backbone"])
-        supervision = make_supervision(
-            config["supervision"], config["mask_source"], world, held_out, features
-        )
-        plans = [held_out.plan(index, way=2) for index in EPISODES]
-        said[title] = predict(
-            load_learner(path).learner.eval(), held_out, features, supervision, plans
-        )
+    for title, name in LEARNERS.items():
+        if learner := shipped_for(name, world, features):
+            said[title] = learner.predict(plans)
     episodes = [held_out.load(plan) for plan in plans]
     figure = prediction_grid(episodes, said, held_out.class_names)
     with files.replacing(Path(out)) as temporary:
@@ -42,6 +39,6 @@ def draw(image_level: str, pixel_level: str, out: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 4:
+    if len(sys.argv) != 2:
         sys.exit(__doc__)
-    draw(*sys.argv[1:])
+    draw(sys.argv[1])
