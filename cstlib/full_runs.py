@@ -102,7 +102,7 @@ def _seconds(found: dict[str, Any], task: str, path: str, precision: str) -> flo
 
 
 def report(found: dict[str, Any]) -> str:
-    """Hours and memory on the machine that was measured, as Markdown."""
+    """Hours on the machine that was measured, as Markdown."""
     precisions = dict.fromkeys(row["precision"] for row in found["rows"])
     head = ["precision", "kept on disk", "train, episodes/s", "test, episodes/s"]
     for name in NAMES.values():
@@ -121,14 +121,6 @@ def report(found: dict[str, Any]) -> str:
             rows.append(cells)
     clock = found.get("clock", "wall clock")
     lines = [f"Measured on: {found['device']}, {clock}.", "", *_markdown(head, rows)]
-    memory = [
-        [row["task"], row["precision"], f"{row['memory']['peak'] / 1e9:.1f} GB"]
-        for row in found["rows"]
-        if row.get("memory")
-    ]
-    if memory:
-        head = ["peak memory, nothing kept, batch 1", "precision", "whole process"]
-        lines += ["", *_markdown(head, memory)]
     return "\n".join(lines)
 
 
