@@ -229,7 +229,7 @@ def as_text(verdicts: Sequence[Verdict]) -> str:
 def as_markdown(verdicts: Sequence[Verdict]) -> str:
     """The same as a table in Markdown, with the unit where it is not points."""
     lines = [
-        "| claim | paper's | effect there | effect here | runs | verdict |",
+        "| claim | in the paper | effect there | effect here | runs | verdict |",
         "|---|---|---|---|---|---|",
     ]
     for v in verdicts:
