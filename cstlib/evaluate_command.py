@@ -112,8 +112,9 @@ def _measure(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
         progress=True,
     )
     metrics = {void: m.as_dict() for void, m in found.items()}
+    setting = f"{args.way}-way {args.shot}-shot"
     print(
-        f"{world.name}, fold {fold}, {'FS-S, ' * (task == 'fs-s')}{args.way}-way {args.shot}-shot, "
+        f"{world.name}, fold {fold}, {'FS-S, ' * (task == 'fs-s')}{setting}, "
         f"{args.episodes} episodes, supervision {kind} ({source} masks), times 100:"
     )
     print(records.metrics_table(metrics, world.class_names, task))

@@ -31,7 +31,9 @@ from cstlib.full_runs import (
     speeds,
 )
 from cstlib.paper import paper_notes, paper_tables
+from cstlib.paths import WEIGHTS
 from cstlib.pooled_store import key_shapes, pooled_shapes
+from cstlib.records import read_records
 
 TOP = Path(__file__).resolve().parent.parent
 GLOSSARY = (TOP / "docs" / "glossary.md").read_text(encoding="utf-8")
@@ -209,3 +211,48 @@ def test_an_images_size_is_that_of_its_rows():
     assert size.pooled == 2 * numbers(pooled_shapes(features))
     assert size.keys == 2 * numbers(key_shapes(features))
     assert size.all_tokens == 2 * numbers(features.row_shapes)
+
+
+def probe_of(name: str) -> dict:
+    record = json.loads((WEIGHTS / f"{name}.json").read_text(encoding="utf-8"))
+    return record["probe"][-1]
+
+
+@pytest.mark.parametrize("column, name", [(1, "dino-mini"), (2, "supervised-mini")])
+def test_the_weights_probe_on_the_page_is_that_of_their_records(column, name):
+    page = (TOP / "data" / "README.md").read_text(encoding="utf-8")
+    found = probe_of(name)
+    for title, key in (
+        ("pseudo-mask, own class token, IoU", "self_iou"),
+        ("pseudo-mask, support's token, IoU", "cross_iou"),
+        ("nearest neighbour's class, accuracy", "nearest_neighbour"),
+        ("matching tells presence, AUC", "matching_auc"),
+        ("threshold chosen on training images", "threshold"),
+    ):
+        (line,) = (x for x in page.splitlines() if x.startswith(f"| {title} |"))
+        said = float(line.split("|")[column + 1])
+        assert said == pytest.approx(found[key], abs=0.00051), title
+
+
+def test_prose_on_the_weights_speaks_of_the_same_figures():
+    page = " ".join((TOP / "data" / "README.md").read_text(encoding="utf-8").split())
+    found = probe_of("dino-mini")
+    own, everything = found["self_iou"], found["self_iou_all_foreground"]
+    assert f"own class token {own:.2f} against {everything:.2f}" in page
+    cross, everything = found["cross_iou"], found["cross_iou_all_foreground"]
+    assert f"in another image with {cross:.2f} against {everything:.2f}" in page
+    assert f"a cut of its own, {found['cross_threshold']:.2f}," in page
+
+
+def test_readme_counts_the_mixed_runs_that_were_still_rising():
+    runs = read_records(kind="train", supervision="mixed", mask_fraction=0.05)
+    curves = [
+        [point["miou"] for point in run["validation"]]
+        for run in runs
+        if run["config"]["mask_source"] == "enhanced"
+    ]
+    rising = sum(curve[-1] == max(curve) for curve in curves)
+    words = dict(enumerate(["none", "one", "two", "three", "four"]))
+    page = " ".join((TOP / "README.md").read_text(encoding="utf-8").split())
+    said = f"{words[rising]} of {words[len(curves)]} runs had their best validation"
+    assert said in page

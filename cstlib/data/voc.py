@@ -50,7 +50,8 @@ class VocDataset:
     """The images of one split of one fold, and the episodes drawn from them.
 
     Fold f holds out classes 5f+1..5f+5 (Pascal-5i; CST paper, section 5), unless
-    ``meta.json`` has a table of folds. "val" are the images listed under these; "trn" those listed under the other classes.
+    ``meta.json`` has a table of folds. "val" are the images listed under these; "trn"
+    those listed under the other classes.
 
     Args:
         root: folder in the layout above.
