@@ -14,14 +14,10 @@ from cstlib.errors import CstlibError
 from cstlib.evaluation import PRECISIONS
 from cstlib.experiments import TABLES, Table, find_table
 from cstlib.features import add_cache_option
-from cstlib.reproduce import (
-    EPISODES,
-    as_text,
-    jobs,
-    recorded,
-    recorded_seeds,
-    run_job,
-)
+from cstlib.repeat import as_text as repeated_text
+from cstlib.repeat import repeat
+from cstlib.reproduce import EPISODES, jobs, recorded, run_job
+from cstlib.result_tables import as_text, recorded_seeds
 from cstlib.worlds import load_world
 
 
@@ -39,6 +35,13 @@ def add_parser(subparsers) -> None:
     add("--list", action="store_true", help="name all tables and what each needs")
     add("--show", action="store_true", help="run nothing, print what is recorded")
     add("--claims", action="store_true", help="judge the paper's claims on the records")
+    add(
+        "--again",
+        nargs="+",
+        metavar="RECORD",
+        help="make these recorded figures again from nothing and compare (names of "
+        "files in data/results); exit code 1 if one is out of its spread",
+    )
     add("--data", help="world: mini, pascal or coco")
     add("--folds", type=int, nargs="+", help="folds of held-out classes (all)")
     add(
@@ -56,7 +59,7 @@ def add_parser(subparsers) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run a table and print it; or list the tables.
+    """Run a table and print it; or list the tables, judge claims, repeat records.
 
     Raises:
         CstlibError: no table is named, or there is none of that name.
@@ -67,6 +70,9 @@ def run(args: argparse.Namespace) -> int:
     if args.claims:
         print(judged(args))
         return 0
+    if args.again:
+        with distributed.joined(args.device) as device:
+            return _again(args, device)
     if not args.table:
         raise CstlibError("Say which table, like 1 or a.5: --list names all of them.")
     table = find_table(args.table)
@@ -95,6 +101,17 @@ def _run(args: argparse.Namespace, table: Table, device: torch.device) -> int:
         _run_all(todo, world, device)
     print(as_text(todo, recorded()))
     return 0
+
+
+def _again(args: argparse.Namespace, device: torch.device) -> int:
+    """Each of these records once more; 1 if a figure is further off than allowed."""
+    world = distributed.first_before_others(lambda: load_world(args.data))
+    agree = True
+    for name in args.again:
+        compared = repeat(name.removesuffix(".json"), world, device)
+        print(repeated_text(name, compared))
+        agree &= all(one.agrees for one in compared)
+    return 0 if agree else 1
 
 
 def judged(args: argparse.Namespace) -> str:

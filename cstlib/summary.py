@@ -23,13 +23,8 @@ from cstlib.errors import CstlibError
 from cstlib.experiments import find_table
 from cstlib.paths import PACKAGE
 from cstlib.records import read_records
-from cstlib.reproduce import (
-    EPISODES,
-    Cell,
-    recorded,
-    recorded_cells,
-    recorded_seeds,
-)
+from cstlib.reproduce import EPISODES, recorded
+from cstlib.result_tables import Cell, recorded_cells, recorded_seeds
 from cstlib.verdicts import RULE, Verdict
 from cstlib.worlds import World
 

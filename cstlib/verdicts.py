@@ -25,7 +25,8 @@ from typing import Any
 
 from cstlib.experiments import Measure, Row, configuration
 from cstlib.paper import paper_rows
-from cstlib.reproduce import FIGURES, record_name
+from cstlib.reproduce import record_name
+from cstlib.result_tables import FIGURES
 
 LEAST_RUNS = 3
 SHARE = 0.9

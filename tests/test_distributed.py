@@ -142,10 +142,8 @@ def test_a_table_is_shared_out_too(both, monkeypatch):
     results = both.top / "home" / "results"
     theirs = {p.name: json.loads(p.read_text()) for p in results.glob("*.json")}
     assert len(theirs) == 4
-    monkeypatch.setattr("cstlib.records.results_home", lambda: both.top / "results")
-    monkeypatch.setattr("cstlib.reproduce.data_home", lambda: both.top)
     for job in jobs(TABLE, world, [0], [0], **SETTINGS):
-        run_job(job, world)
+        run_job(job, world, home=both.top)
     for name, record in theirs.items():
         assert record["processes"] == 2
         ours = json.loads((both.top / "results" / name).read_text())

@@ -23,7 +23,8 @@ from cstlib.data.sampler import (
 from cstlib.errors import CstlibError
 from cstlib.experiments import TABLES, Table, configuration
 from cstlib.records import read_records
-from cstlib.reproduce import as_text, jobs, recorded, results, run_job
+from cstlib.reproduce import jobs, recorded, run_job
+from cstlib.result_tables import as_text, results
 from cstlib.training import run_name
 
 QUICK = {"backbone": BACKBONE, "episodes": 6, "batch_size": 3, "validation_episodes": 3}

@@ -12,7 +12,7 @@ from matplotlib.colors import to_hex
 
 from cstlib.plots import records as plots
 from cstlib.plots.style import QUERY, SUPPORT
-from cstlib.reproduce import Cell
+from cstlib.result_tables import Cell
 
 FULL = Cell(40.0, 10.0, 2, 55.5, (30.0, 50.0))
 SINGLE = Cell(20.0, None, 1, None, (20.0,))

@@ -16,7 +16,8 @@ from cstlib.errors import CstlibError
 from cstlib.experiments import TABLES, Row, Table, configuration, find_table
 from cstlib.paper import paper_rows
 from cstlib.records import read_records
-from cstlib.reproduce import as_text, jobs, recorded, results, run_job
+from cstlib.reproduce import jobs, recorded, run_job
+from cstlib.result_tables import as_text, results
 
 QUICK = {
     "backbone": BACKBONE,

@@ -11,7 +11,8 @@ from cstlib import summary
 from cstlib.claims import CLAIMS
 from cstlib.errors import CstlibError
 from cstlib.experiments import PIXEL, configuration, find_table
-from cstlib.reproduce import recorded, recorded_cells, recorded_runs, recorded_seeds
+from cstlib.reproduce import recorded
+from cstlib.result_tables import recorded_cells, recorded_runs, recorded_seeds
 from cstlib.summary import BLOCKS, MINI, filled, main_results, runs_table
 from cstlib.training import run_name
 

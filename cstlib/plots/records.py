@@ -1,6 +1,6 @@
 """Figures of recorded runs: means with their spread, beside the paper's (notebook 08).
 
-The functions take `cstlib.reproduce.Cell`s, or anything with a ``value``, a ``spread``
+The functions take `cstlib.result_tables.Cell`s, or anything with a ``value``, a ``spread``
 (the standard deviation over folds and seeds, None for a single run), the runs' own
 ``values`` and the ``paper``'s figure, all in per cent; each may be missing. They return
 closed figures of a size that depends on what is compared, never on how many runs there
