@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from cstlib.experiments import IMAGE, NO_MASKS, PIXEL, SHARES, Measure
+from cstlib.experiment_rows import IMAGE, NO_MASKS, PIXEL, SHARES
+from cstlib.experiments import Measure
 from cstlib.verdicts import (
     FAILS,
     HOLDS,
@@ -152,17 +153,23 @@ CLAIMS: tuple[Claim, ...] = (
         for level in (IMAGE, PIXEL)
         for figure, name in (("er", "ER"), ("miou", "mIoU"))
     ),
-    Claim(
-        "many heads beat one (pixel level)",
-        "Table a.7",
-        "miou",
-        _more(
-            _cst(PIXEL, table="a.7", correlation="multi-head", **PIXEL),
-            _cst(
-                {**PIXEL, "heads": 1}, table="a.7", correlation="single-head", **PIXEL
+    *(
+        Claim(
+            f"many heads beat one ({level['supervision']} level)",
+            "Table a.7",
+            "miou",
+            _more(
+                _cst(level, table="a.7", correlation="multi-head", **level),
+                _cst(
+                    {**level, "heads": 1},
+                    table="a.7",
+                    correlation="single-head",
+                    **level,
+                ),
             ),
-        ),
-        if_not=NARROW_HEADS,
+            if_not=NARROW_HEADS,
+        )
+        for level in (IMAGE, PIXEL)
     ),
     # The paper shows no figures for it: only "faster convergence", below Table a.7.
     Claim(

@@ -1,49 +1,42 @@
 """The paper's tables as configurations: which runs a table is made of.
 
 A `Row` is one configuration of a table, run on every fold and seed; two tables that
-need the same run share it. To add an experiment, add a row here (or a table): then
-`python -m cstlib reproduce` runs, records and prints it.
+need the same run share it. To add an experiment, add a row to `cstlib.experiment_rows`
+(or a table here): then `python -m cstlib reproduce` runs, records and prints it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from cstlib.config import TrainConfig
 from cstlib.errors import CstlibError
+from cstlib.experiment_rows import (
+    COCO_IMAGE,
+    FS_S_ROWS,
+    IMAGE,
+    IMAGE_ROWS,
+    MAIN_ROWS,
+    PIXEL,
+    PIXEL_ROWS,
+    PSEUDO_LABELS,
+    Row,
+    for_cst,
+    mixed,
+    on_backbones,
+    pairs,
+)
 
 Measure = tuple[int, int]  # ways N, shots K
 ONE: tuple[Measure, ...] = ((1, 1),)
 ONE_AND_TWO: tuple[Measure, ...] = ((1, 1), (2, 1))
 FIVE_SHOTS: tuple[Measure, ...] = ((1, 5), (2, 5))
-
 ONE_AND_FIVE_SHOTS: tuple[Measure, ...] = ((1, 1), (1, 5))
 
-# Predictors that learn nothing, by name: see `cstlib.baselines.controls`.
-CONTROLS = ("foreground", "dino", "panet")
 # What a table's columns show: ER, mIoU, FB-IoU.
 BOTH_TASKS = ("er", "miou")
 SEGMENTATION = ("miou", "fb_iou")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One line of a table.
-
-    Attributes:
-        name: what the line says.
-        settings: the fields of `TrainConfig` that make it; all others are the paper's.
-        control: a predictor that learns nothing, in a learner's place.
-        paper: what finds the line among `cstlib.paper.paper_rows` of the same table;
-            None where the paper has no such line.
-    """
-
-    name: str
-    settings: dict[str, Any] = field(default_factory=dict)
-    control: str = ""
-    paper: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -72,141 +65,9 @@ class Table:
     lacks: str = ""
 
 
-def _paper(**fields: Any) -> dict[str, Any]:
-    return {"method": "CST", **fields}
-
-
-IMAGE: dict[str, Any] = {"supervision": "image"}
-PIXEL: dict[str, Any] = {"supervision": "pixel"}
-NO_MASKS: dict[str, Any] = {**IMAGE, "mask_source": "none"}
-SHARES = (0.025, 0.05, 0.1)  # of the images that show their masks
-
-FOREGROUND_ROW = Row("everything foreground", control="foreground")
-
-
-def _methods(names: tuple[str, ...], level: dict[str, Any], **paper: Any):
-    """A row for each of these methods at this level of supervision."""
-    return tuple(
-        Row(name, {**level, "learner": name.lower()}, paper={"method": name, **paper})
-        for name in names
-    )
-
-
-DINO = {"method": "DINO"}
-DINO_ROW = Row("DINO", control="dino", paper=DINO)
-CST_NO_MASKS = Row("CST, no pseudo-masks", NO_MASKS, paper=_paper(pseudo_masks=False))
-CST_IMAGE = Row("CST", IMAGE, paper=_paper(pseudo_masks=True))
-COCO_IMAGE = (FOREGROUND_ROW, CST_NO_MASKS, DINO_ROW, CST_IMAGE)
-IMAGE_ROWS = (
-    FOREGROUND_ROW,
-    *(
-        Row(
-            f"{name}, no pseudo-masks",
-            {**NO_MASKS, "learner": name.lower()},
-            paper={"method": name, "pseudo_masks": False},
-        )
-        for name in ("HSNet", "ASNet")
-    ),
-    CST_NO_MASKS,
-    DINO_ROW,
-    CST_IMAGE,
-)
-TRAINING_FREE = Row("PANet, training-free", control="panet")
-PIXEL_ROWS = (
-    FOREGROUND_ROW,
-    TRAINING_FREE,
-    *_methods(("PANet", "HSNet", "ASNet", "CST"), PIXEL),
-)
-FS_S = {"task": "fs-s"}
-FS_S_ROWS = (
-    Row("everything foreground", FS_S, control="foreground"),
-    Row("DINO", FS_S, control="dino"),
-    *_methods(("HSNet", "ASNet", "CST"), {**PIXEL, **FS_S}),
-)
 NO_CNN = "the self-supervised CNN, as only transformers were pre-trained"
 NO_RESNET = "the methods made for a ResNet50's maps"
 REAL_SIZE = "python -m cstlib train --data pascal --supervision pixel --backbone"
-
-
-def _mixed() -> Iterator[Row]:
-    """Table 3: (a) true masks and pseudo-masks, (b) enhanced, (c) true test masks."""
-    yield Row("(a) 0%", IMAGE, paper=_paper(row="a", mask_fraction=0))
-    for row, more in (
-        ("a", {"mask_source": "dino"}),
-        ("b", {}),
-        ("c", {"test_masks": True}),
-    ):
-        for share in SHARES:
-            yield Row(
-                f"({row}) {share:.1%}",
-                {"supervision": "mixed", "mask_fraction": share, **more},
-                paper=_paper(row=row, mask_fraction=share),
-            )
-    yield Row("(c) 100%", PIXEL, paper=_paper(row="c", mask_fraction=1.0))
-
-
-def _on_backbones() -> Iterator[Row]:
-    """Table a.3, and the random twin that it lacks: tokens and masks of one network."""
-    for level in (IMAGE, PIXEL):
-        kind = level["supervision"]
-        for name, backbone, printed in (
-            ("random", "random-mini", ""),
-            ("class-supervised", "supervised-mini", "class-supervised ViT-S/8"),
-            ("self-supervised", "", "dino-vits8-300ep"),
-        ):
-            yield Row(
-                f"{name}, {kind}",
-                {**level, "backbone": backbone} if backbone else level,
-                paper=_paper(backbone=printed, supervision=kind) if printed else None,
-            )
-
-
-def _pairs(key: str, variants: dict[str, dict[str, Any]]) -> tuple[Row, ...]:
-    """Each variant at image and at pixel level; ``key`` names it in the paper's rows."""
-    return tuple(
-        Row(
-            f"{name}, {level['supervision']}",
-            {**level, **settings},
-            paper=_paper(supervision=level["supervision"], **{key: name}),
-        )
-        for level in (IMAGE, PIXEL)
-        for name, settings in variants.items()
-    )
-
-
-PSEUDO_LABELS = (
-    FOREGROUND_ROW,
-    Row("pixels all foreground as masks", {**IMAGE, "mask_source": "foreground"}),
-    Row("random ViT", {**IMAGE, "mask_source": "random"}),
-    Row(
-        "class-supervised ViT",
-        {**IMAGE, "mask_source": "supervised"},
-        paper=_paper(mask_source="class-supervised ViT"),
-    ),
-    Row(
-        "self-supervised ViT, output layer",
-        {**IMAGE, "mask_source": "output"},
-        paper=_paper(mask_source="self-supervised ViT, output layer"),
-    ),
-    Row("self-supervised ViT", IMAGE, paper=_paper(mask_source="self-supervised ViT")),
-)
-
-MAIN_ROWS = (
-    FOREGROUND_ROW,
-    Row("DINO's masks as they are", control="dino", paper={**DINO, "table": "1"}),
-    Row("image level, no masks", NO_MASKS, paper=_paper(table="1", pseudo_masks=False)),
-    Row("image level, random masks", {**IMAGE, "mask_source": "random"}),
-    Row("image level, pseudo-masks", IMAGE, paper=_paper(table="1", pseudo_masks=True)),
-    *(
-        Row(
-            f"mixed, {share:.1%} of the masks",
-            {"supervision": "mixed", "mask_fraction": share},
-            paper=_paper(table="3", row="b", mask_fraction=share),
-        )
-        for share in SHARES
-    ),
-    Row("pixel level", PIXEL, paper=_paper(table="4")),
-)
 
 TABLES: dict[str, Table] = {
     table.number: table
@@ -217,7 +78,7 @@ TABLES: dict[str, Table] = {
         Table(
             "2", "image-level supervision on COCO-20i", COCO_IMAGE, ONE_AND_TWO, "coco"
         ),
-        Table("3", "mixed supervision", tuple(_mixed())),
+        Table("3", "mixed supervision", tuple(mixed())),
         Table("4", "pixel-level supervision", PIXEL_ROWS, ONE_AND_TWO),
         Table(
             "5", "pixel-level supervision on COCO-20i", PIXEL_ROWS, ONE_AND_TWO, "coco"
@@ -226,7 +87,7 @@ TABLES: dict[str, Table] = {
         Table(
             "7",
             "coupled and decoupled task heads",
-            _pairs("heads", {"coupled": {"learner": "cst-coupled"}, "decoupled": {}}),
+            pairs("heads", {"coupled": {"learner": "cst-coupled"}, "decoupled": {}}),
             ONE_AND_TWO,
         ),
         Table(
@@ -247,7 +108,7 @@ TABLES: dict[str, Table] = {
         Table(
             "a.3",
             "the learner on self- and class-supervised backbones",
-            tuple(_on_backbones()),
+            tuple(on_backbones()),
         ),
         Table(
             "a.4",
@@ -281,13 +142,13 @@ TABLES: dict[str, Table] = {
         Table(
             "a.7",
             "single- and multi-head correlations",
-            _pairs("correlation", {"single-head": {"heads": 1}, "multi-head": {}}),
+            pairs("correlation", {"single-head": {"heads": 1}, "multi-head": {}}),
         ),
         Table(
             "a.8",
             "the weight of the classification loss",
             tuple(
-                Row(f"lambda {lam}", {**IMAGE, "lam": lam}, paper=_paper(lam=lam))
+                Row(f"lambda {lam}", {**IMAGE, "lam": lam}, paper=for_cst(lam=lam))
                 for lam in (0.05, 0.1, 0.5)
             ),
         ),

@@ -21,7 +21,8 @@ import torch
 from cstlib import distributed
 from cstlib.config import TrainConfig
 from cstlib.errors import CstlibError
-from cstlib.experiments import Row, Table
+from cstlib.experiment_rows import Row
+from cstlib.experiments import Table
 from cstlib.paths import data_home
 from cstlib.reproduce import Job, recorded, run_job
 from cstlib.result_tables import FIGURES, TITLES

@@ -21,7 +21,8 @@ from cstlib.baselines.panet import prototype_prediction
 from cstlib.config import TrainConfig
 from cstlib.errors import CstlibError
 from cstlib.evaluation import evaluate_both, measure
-from cstlib.experiments import Measure, Row, Table, configuration
+from cstlib.experiment_rows import Row
+from cstlib.experiments import Measure, Table, configuration
 from cstlib.features import Features, open_features
 from cstlib.fitting import Run
 from cstlib.metrics import VOID_WAYS, Metrics

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
 
-from cstlib.experiments import Measure, Row, Table, configuration
+from cstlib.experiment_rows import Row
+from cstlib.experiments import Measure, Table, configuration
 from cstlib.paper import paper_rows
 from cstlib.reproduce import EPISODES, Job, jobs
 from cstlib.training import run_name

@@ -20,11 +20,17 @@ from typing import Any
 
 from cstlib import claims, files, verdicts
 from cstlib.errors import CstlibError
+from cstlib.experiment_rows import IMAGE, PIXEL
 from cstlib.experiments import find_table
 from cstlib.paths import PACKAGE
 from cstlib.records import read_records
 from cstlib.reproduce import EPISODES, recorded
-from cstlib.result_tables import Cell, recorded_cells, recorded_seeds
+from cstlib.result_tables import (
+    Cell,
+    recorded_cells,
+    recorded_runs,
+    recorded_seeds,
+)
 from cstlib.verdicts import RULE, Verdict
 from cstlib.worlds import World
 
@@ -73,7 +79,7 @@ def main_results(have: dict[str, dict] | None = None) -> str:
         )
         shown = [er, _paper(er), miou, _paper(miou), fb, miou.runs]
         lines.append("| " + " | ".join(map(str, [row.name, *shown])) + " |")
-    return "\n".join([*lines, "", effort(have)])
+    return "\n".join([*lines, "", effort(have), "", still_rising(have)])
 
 
 def effort(have: dict[str, dict]) -> str:
@@ -86,6 +92,32 @@ def effort(have: dict[str, dict]) -> str:
         f"In per cent, ± the standard deviation over folds and seeds. {len(runs)} "
         f"training runs and {len(tests)} further tests are recorded; they "
         f"took {hours:.1f} hours in all."
+    )
+
+
+# Settings whose validation is looked at, by their names in a sentence.
+LEVELS: dict[str, dict[str, Any]] = {
+    "image level": IMAGE,
+    "5% of the masks": {"supervision": "mixed", "mask_fraction": 0.05},
+    "pixel level": PIXEL,
+}
+
+
+def still_rising(have: dict[str, dict]) -> str:
+    """How many runs of the main settings had their best validation at the very end."""
+    parts = []
+    for name, settings in LEVELS.items():
+        curves = [
+            [point["miou"] for point in run["validation"]]
+            for run in recorded_runs(settings, MINI, have)
+            if run.get("validation")
+        ]
+        rising = sum(curve[-1] == max(curve) for curve in curves)
+        parts.append(f"{rising} of {len(curves)} ({name})")
+    said = f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return (
+        f"Trained for {EPISODES:,} episodes each, {said} runs had their best "
+        "validation at the very end: those had not levelled off."
     )
 
 

@@ -23,7 +23,8 @@ from statistics import mean, stdev
 from textwrap import fill
 from typing import Any
 
-from cstlib.experiments import Measure, Row, configuration
+from cstlib.experiment_rows import Row
+from cstlib.experiments import Measure, configuration
 from cstlib.paper import paper_rows
 from cstlib.reproduce import record_name
 from cstlib.result_tables import FIGURES

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cstlib.claims import CLAIMS, FAILS, HOLDS, OPEN, as_text, judge, published, verdict
-from cstlib.experiments import Row, configuration
+from cstlib.experiment_rows import Row
+from cstlib.experiments import configuration
 from cstlib.reproduce import record_name
 from cstlib.verdicts import as_markdown, episodes_to, head_start, in_sentences
 

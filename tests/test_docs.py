@@ -33,7 +33,6 @@ from cstlib.full_runs import (
 from cstlib.paper import paper_notes, paper_tables
 from cstlib.paths import WEIGHTS
 from cstlib.pooled_store import key_shapes, pooled_shapes
-from cstlib.records import read_records
 
 TOP = Path(__file__).resolve().parent.parent
 GLOSSARY = (TOP / "docs" / "glossary.md").read_text(encoding="utf-8")
@@ -242,17 +241,3 @@ def test_prose_on_the_weights_speaks_of_the_same_figures():
     cross, everything = found["cross_iou"], found["cross_iou_all_foreground"]
     assert f"in another image with {cross:.2f} against {everything:.2f}" in page
     assert f"a cut of its own, {found['cross_threshold']:.2f}," in page
-
-
-def test_readme_counts_the_mixed_runs_that_were_still_rising():
-    runs = read_records(kind="train", supervision="mixed", mask_fraction=0.05)
-    curves = [
-        [point["miou"] for point in run["validation"]]
-        for run in runs
-        if run["config"]["mask_source"] == "enhanced"
-    ]
-    rising = sum(curve[-1] == max(curve) for curve in curves)
-    words = dict(enumerate(["none", "one", "two", "three", "four"]))
-    page = " ".join((TOP / "README.md").read_text(encoding="utf-8").split())
-    said = f"{words[rising]} of {words[len(curves)]} runs had their best validation"
-    assert said in page

@@ -9,15 +9,11 @@ from made import is_one_sentence
 from made_world import BACKBONE, made_home
 
 from cstlib.cli import main
-from cstlib.config import TrainConfig
-from cstlib.experiments import Row, Table
-from cstlib.features import open_features
-from cstlib.finished import shipped_for
-from cstlib.paths import PACKAGE, data_home, results_home
+from cstlib.experiment_rows import Row
+from cstlib.experiments import Table
+from cstlib.paths import data_home, results_home
 from cstlib.repeat import SAME, compare, repeat
 from cstlib.reproduce import jobs, recorded, run_job
-from cstlib.training import run_name
-from cstlib.worlds import load_world
 
 QUICK = {
     "backbone": BACKBONE,
@@ -114,25 +110,3 @@ def test_what_cannot_be_repeated_is_said(world, capsys, argv, word, monkeypatch)
     assert main(["reproduce", "--again", *argv]) == 2
     line = capsys.readouterr().err.splitlines()[-1].removeprefix("cstlib: ")
     assert word in line and is_one_sentence(line)
-
-
-@pytest.fixture(scope="module")
-def miniature():
-    found = load_world("mini")
-    return found, open_features(found, "dino-mini")
-
-
-SLOW = (pytest.param(level, marks=pytest.mark.slow) for level in ("image", "mixed"))
-
-
-@pytest.mark.parametrize("level", ["pixel", *SLOW])
-def test_a_shipped_learner_scores_what_its_record_says(miniature, level):
-    """On the record's own 1,000 episodes; weights are shipped in half precision."""
-    world, features = miniature
-    learner = shipped_for(f"cst-{level}-mini", world, features)
-    notes = json.loads((PACKAGE / f"weights/cst-{level}-mini.json").read_text())
-    record = recorded()[run_name(TrainConfig.from_dict(notes["config"]))]
-    figures = record["metrics"]["background"]
-    found = learner.evaluate(episodes=record["test_episodes"])
-    assert found.miou == pytest.approx(figures["miou"], abs=0.005)
-    assert found.exact_ratio == pytest.approx(figures["exact_ratio"], abs=0.005)

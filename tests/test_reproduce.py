@@ -13,7 +13,8 @@ from cstlib import train_command
 from cstlib.cli import main
 from cstlib.config import TrainConfig
 from cstlib.errors import CstlibError
-from cstlib.experiments import TABLES, Row, Table, configuration, find_table
+from cstlib.experiment_rows import Row
+from cstlib.experiments import TABLES, Table, configuration, find_table
 from cstlib.paper import paper_rows
 from cstlib.records import read_records
 from cstlib.reproduce import jobs, recorded, run_job

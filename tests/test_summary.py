@@ -10,7 +10,8 @@ from made import is_one_sentence
 from cstlib import summary
 from cstlib.claims import CLAIMS
 from cstlib.errors import CstlibError
-from cstlib.experiments import PIXEL, configuration, find_table
+from cstlib.experiment_rows import PIXEL
+from cstlib.experiments import configuration, find_table
 from cstlib.reproduce import recorded
 from cstlib.result_tables import recorded_cells, recorded_runs, recorded_seeds
 from cstlib.summary import BLOCKS, MINI, filled, main_results, runs_table
@@ -50,6 +51,14 @@ def made_records(mious):
             "metrics": {"background": figures},
         }
     return found
+
+
+def test_a_run_whose_last_validation_was_its_best_has_not_levelled_off():
+    have = made_records({(0, 0): 0.2, (1, 0): 0.3, (2, 0): 0.4, (3, 0): 0.4})
+    curves = [[0.1, 0.2], [0.3, 0.1], [0.0, 0.4]]  # the fourth has none
+    for record, curve in zip(have.values(), curves):
+        record["validation"] = [{"miou": value} for value in curve]
+    assert "2 of 3 (image level), 0 of 0 (5%" in summary.still_rising(have)
 
 
 def test_the_main_table_has_means_and_spreads_over_folds_and_seeds():

@@ -20,7 +20,8 @@ import torch
 from cstlib import distributed
 from cstlib.cli import main
 from cstlib.errors import CstlibError
-from cstlib.experiments import Row, Table
+from cstlib.experiment_rows import Row
+from cstlib.experiments import Table
 from cstlib.fitting import Run
 from cstlib.reproduce import jobs, run_job
 from cstlib.worlds import load_world
