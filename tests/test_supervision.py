@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 from made import is_one_sentence
-from made_world import BACKBONE, made_home
+from made_world import BACKBONE
 
 from cstlib import supervision as package
 from cstlib.config import TrainConfig
 from cstlib.errors import CstlibError
-from cstlib.features import open_features
 from cstlib.fitting import Run, fit
 from cstlib.paths import WEIGHTS
 from cstlib.pseudo_masks import pseudo_mask
@@ -27,17 +26,6 @@ from cstlib.supervision import (
 )
 
 IMAGE_SOURCES = [source for kind, source in SUPERVISIONS if kind == "image"]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    with made_home(tmp_path_factory.mktemp("home")) as world:
-        yield world
-
-
-@pytest.fixture(scope="module")
-def features(world):
-    return open_features(world, BACKBONE, progress=False)
 
 
 @pytest.fixture(scope="module")
