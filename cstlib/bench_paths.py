@@ -21,13 +21,14 @@ from cstlib.backbone_specs import BackboneSpec
 from cstlib.backbone_weights import load_vit_weights, random_weights
 from cstlib.backbones import Backbone
 from cstlib.config import TrainConfig
-from cstlib.cst import CST, Prediction, combine, cst_loss
+from cstlib.cst import CST, combine, cst_loss
 from cstlib.data.episode import EpisodePlan
 from cstlib.data.voc import VocDataset
 from cstlib.errors import CstlibError
 from cstlib.evaluation import predict
 from cstlib.features import Features, pick_device
 from cstlib.fitting import Run
+from cstlib.learner import Prediction
 from cstlib.naive_path import (
     plain_correlation,
     plain_learner,

@@ -18,7 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from cstlib.backbones import BACKBONES, build_network
 from cstlib.baselines import LEARNERS, make_learner
 from cstlib.baselines.panet import PANet
-from cstlib.cst import CST, SUPPORT_GRID
+from cstlib.correlation import SUPPORT_GRID
+from cstlib.cst import CST
 from cstlib.naive_path import plain_learner
 
 

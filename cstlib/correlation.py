@@ -15,7 +15,7 @@ from torch import Tensor
 from cstlib.backbones import Tokens
 from cstlib.errors import CstlibError
 
-SUPPORT_GRID = 12
+SUPPORT_GRID = 12  # side of the support's patch grid, as learners see it
 
 
 @torch.no_grad()

@@ -13,7 +13,6 @@ token first. 366,004 parameters in all, for 72 channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,11 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cstlib.backbones import Tokens
+from cstlib.correlation import SUPPORT_GRID
 from cstlib.correlation_rows import Correlation, CorrelationRows, rows_or_whole
-from cstlib.learner import Learner, class_score_loss, upsample_pairs
+from cstlib.learner import Learner, Prediction, class_score_loss, upsample_pairs
 from cstlib.support_attention import attend_in_parts, pooling_matrix
 
-SUPPORT_GRID = 12  # side of the support's patch grid: fixed by the two poolings
 GROUPS = 4
 HEADS = 8
 # Above as many support tokens, the attention of a CPU is faster in parts.
@@ -136,6 +135,7 @@ class CST(Learner):
     def __init__(self, in_channels: int = 72) -> None:
         super().__init__()
         self.in_channels = in_channels
+        # The two poolings fix the side of the support's patch grid: 12 -> 3 -> 1.
         first = CorrelationLayer(in_channels, 32, grid=SUPPORT_GRID, kernel=4)
         second = CorrelationLayer(32, 128, grid=SUPPORT_GRID // 4, kernel=3)
         self.layers = nn.ModuleList([first, second])
@@ -275,21 +275,6 @@ def cst_loss(
     pixels = F.interpolate(mask_logits, size, mode="bilinear", align_corners=True)
     seg = F.cross_entropy(pixels, (target_mask == 1).long())  # (6)
     return lam * clf + seg, clf, seg  # (7)
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """What is said of one query image.
-
-    Attributes:
-        presence_prob: N probabilities that the query shows the class.
-        presence: N bool, those above 0.5; other learners may have a rule of their own.
-        label: H x W int64: 0 background, 1..N the classes in support order.
-    """
-
-    presence_prob: Tensor
-    presence: Tensor
-    label: Tensor
 
 
 def combine(class_prob: Tensor, fg_prob: Tensor, threshold: float = 0.5) -> Prediction:

@@ -1,13 +1,7 @@
 """The open choices of mixed supervision, decided on training classes (section 3.3).
 
-Two things are wanted of an enhancer: support masks of classes that it never saw (in
-testing, and asked by themselves), and query masks of classes that it did see (the
-learner's targets, asked by a support). Both are measured without the fold's held-out
-classes: for fold f the classes of the next fold, g, are left out too, the enhancer is
-taught by the first few images of the rest, and is then asked about g's classes (new)
-and about the rest (seen), in training images that no share of Table 3 gives masks for.
-
-One choice is varied at a time, around the defaults of `EnhancerSettings`. The decision
+One choice is varied at a time, around the defaults of `EnhancerSettings`, and measured
+in a trial that leaves the held-out classes out (`cstlib.enhancer_trial`). The decision
 reads masks of training images beyond the few; it was made once for the course, and no
 training run repeats it.
 """
@@ -19,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from numpy.random import RandomState
 from torch import Tensor
 
 from cstlib.data.voc import VocDataset
@@ -37,21 +30,16 @@ from cstlib.enhancer import (
 from cstlib.enhancer_pairs import (
     Pairs,
     class_ids,
-    first_names,
     masked_subset,
-    pair_maps,
     plain_masks,
     self_pairs,
     training_pairs,
 )
-from cstlib.errors import CstlibError
+from cstlib.enhancer_trial import SHARES, Trial, open_trial
 from cstlib.features import Features
 from cstlib.worlds import World
 
-SHARES = (0.025, 0.05, 0.1)  # of the images with masks, as in Table 3
-DECIDED_AT = 0.05
 CUTS = (0.2, 0.3, 0.4, 0.5, 0.6)
-JUDGES = 200  # rows of each kind, on each fold
 # A choice stands unless another beats it by more than so much, in mean IoU.
 MARGIN = 0.01
 
@@ -107,87 +95,6 @@ VARIANTS = (
     Variant(FINER, "the tokens'"),
     Variant(FINER, "twice as fine", {"finer": 2}),
 )
-
-
-@dataclass(frozen=True)
-class Judges:
-    """Rows to measure on: per-head maps P x M x h x w and true masks P x S x S."""
-
-    maps: Tensor
-    truth: Tensor
-
-
-@dataclass(frozen=True)
-class Trial:
-    """Fold f with a second fold's classes left out as well.
-
-    Attributes:
-        known: classes that the enhancer may be taught. left_out: g's, "new" to it.
-        names: the images that show their masks.
-        new, seen: support masks of left-out and query masks of known classes.
-    """
-
-    dataset: VocDataset
-    known: list[int]
-    left_out: list[int]
-    names: list[str]
-    new: Judges
-    seen: Judges
-
-
-def open_trial(
-    world: World, features: Features, fold: int, share: float = DECIDED_AT
-) -> Trial:
-    """The trial of a fold; the masks of its held-out classes are not in it.
-
-    Raises:
-        CstlibError: the world has too few folds or images for it.
-    """
-    if world.n_folds < 3:
-        raise CstlibError(
-            f"The world {world.name} has {world.n_folds} folds, but deciding needs a "
-            "held-out one, a left-out one and others to learn from: choose a world "
-            "with three or more."
-        )
-    dataset = world.dataset(fold, "trn")
-    left_out = list(dataset.folds[(fold + 1) % world.n_folds])
-    known = [c for c in dataset.classes if c not in left_out]
-    listed = sorted({name for name, c in dataset.entries if c in known})
-    unmasked = set(dataset.names) - set(first_names(listed, max(SHARES)))
-    unmasked -= set(masked_subset(dataset, max(SHARES)))
-    entries = sorted(e for e in dataset.entries if e[0] in unmasked)
-    random = RandomState(fold)
-    return Trial(
-        dataset,
-        known,
-        left_out,
-        first_names(listed, share),
-        _judges(dataset, features, entries, left_out, random, cross=False),
-        _judges(dataset, features, entries, known, random, cross=True),
-    )
-
-
-def _judges(dataset, features, entries, classes, random, cross: bool) -> Judges:
-    """Rows of these classes; with ``cross`` each is asked by another of its class."""
-    rows = [entry for entry in entries if entry[1] in classes]
-    of_class = {c: [n for n, k in rows if k == c] for c in classes}
-    rows = [row for row in rows if len(of_class[row[1]]) > 1]
-    if not rows:
-        raise CstlibError(
-            f"No training image outside the first {max(SHARES):.0%} shows a class of "
-            f"fold {dataset.fold}'s trial: take data with more images."
-        )
-    rows = [rows[i] for i in random.permutation(len(rows))[:JUDGES]]
-    asked = askers = [name for name, _ in rows]
-    if cross:
-        askers = [_other(of_class[c], name, random) for name, c in rows]
-    truth = torch.stack([class_ids(dataset, name) == c for name, c in rows])
-    return Judges(pair_maps(features, asked, askers), truth.to(features.device))
-
-
-def _other(names: list[str], name: str, random: RandomState) -> str:
-    others = [n for n in names if n != name]
-    return others[random.randint(len(others))]
 
 
 def taught(

@@ -13,20 +13,14 @@ from typing import Any
 
 from cstlib import files, records
 from cstlib.enhancer import CUT, EnhancerSettings
-from cstlib.enhancer_choices import (
-    DECIDED_AT,
-    JUDGES,
-    MARGIN,
-    VARIANTS,
-    decide,
-    final,
-)
+from cstlib.enhancer_choices import MARGIN, VARIANTS, decide, final
 from cstlib.enhancer_report import (
     choices_markdown,
     final_markdown,
     finding,
     with_tables,
 )
+from cstlib.enhancer_trial import DECIDED_AT, JUDGES
 from cstlib.errors import CstlibError
 from cstlib.features import open_features, pick_device
 from cstlib.paths import cache_home, results_home

@@ -14,12 +14,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from cstlib import distributed
-from cstlib.cst import Prediction
 from cstlib.data.episode import EpisodePlan
 from cstlib.data.voc import VocDataset
 from cstlib.errors import CstlibError
 from cstlib.features import Features
-from cstlib.learner import Learner
+from cstlib.learner import Learner, Prediction
 from cstlib.metrics import VOID_WAYS, Meter, Metrics
 from cstlib.supervision import Supervision, measuring_mask
 

@@ -16,7 +16,8 @@ from typing import Any
 from cstlib import files
 from cstlib.errors import CstlibError
 from cstlib.formulas import with_pictures
-from cstlib.notebooks import FOLDER, _import, find
+from cstlib.notebook_kernel import imported
+from cstlib.notebooks import FOLDER, find
 from cstlib.solutions import FOLDER as SOLUTIONS
 
 SLIDERS = "interactive(children="
@@ -84,7 +85,7 @@ def to_html(notebook: Any, lessons: list[str], links: str = "", up: str = "") ->
         links: HTML to stand above and below the content.
         up: from this page to the folder of the lessons' pages.
     """
-    nbconvert = _import("nbconvert")
+    nbconvert = imported("nbconvert")
     title = notebook.cells[0].source.splitlines()[0].lstrip("# ")
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
@@ -129,7 +130,7 @@ def index_page(lessons: dict[Path, Any], solved: list[Path]) -> str:
 
 
 def _read(path: Path) -> Any:
-    nbformat = _import("nbformat")
+    nbformat = imported("nbformat")
     try:
         notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
         notebook.cells[0].source.splitlines()[0]

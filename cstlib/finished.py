@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from cstlib.cst import Prediction
 from cstlib.data.episode import EpisodePlan
 from cstlib.data.voc import VocDataset
 from cstlib.evaluation import evaluate, predict
 from cstlib.features import Features
-from cstlib.learner import Learner
+from cstlib.learner import Learner, Prediction
 from cstlib.metrics import Metrics
 from cstlib.paths import WEIGHTS
 from cstlib.shipped_learners import read_learner

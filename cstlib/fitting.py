@@ -22,8 +22,6 @@ from cstlib.baselines import input_channels, make_learner
 from cstlib.checkpoints import load_learner_weights
 from cstlib.config import TrainConfig
 from cstlib.data.voc import VocDataset
-from cstlib.enhancer import new_enhancer, trained_enhancer
-from cstlib.enhancer_pairs import masked_subset
 from cstlib.errors import CstlibError
 from cstlib.evaluation import (
     evaluate,
@@ -33,7 +31,7 @@ from cstlib.evaluation import (
 )
 from cstlib.features import Features, open_features
 from cstlib.metrics import Meter, Metrics
-from cstlib.supervision import FewMasks, make_supervision
+from cstlib.supervision import FewMasks, few_masks, make_supervision
 from cstlib.worlds import World, load_world
 
 # The running figures forget half of what they saw in about 35 batches.
@@ -110,7 +108,11 @@ class Run:
         self.features = features or distributed.first_before_others(
             lambda: open_features(*opened)
         )
-        few = few_masks(config, self.train_set, self.features)
+        few = FewMasks()
+        if config.supervision == "mixed":
+            enhanced = config.mask_source == "enhanced"
+            given = (self.train_set, self.features, config.mask_fraction, enhanced)
+            few = few_masks(*given, config.seed)
         self.enhancer = few.enhancer
         kind = (config.supervision, config.mask_source, self.world)
         self.supervision = make_supervision(*kind, self.train_set, self.features, few)
@@ -260,29 +262,6 @@ def fit(run: Run) -> Iterator[TrainStep]:
         if done or run.position // validate_every > before:
             step = replace(step, validation=run.validate())
         yield step
-
-
-def few_masks(config: TrainConfig, train_set: VocDataset, features: Features):
-    """What mixed supervision may see; the enhancer is trained here, in seconds.
-
-    Of several processes the first trains it for all.
-
-    Returns:
-        A `FewMasks`, empty for every other supervision.
-    """
-    if config.supervision != "mixed":
-        return FewMasks()
-    names = masked_subset(train_set, config.mask_fraction)
-    if config.mask_source != "enhanced":
-        return FewMasks(tuple(names))
-
-    def trained() -> dict[str, Tensor]:
-        taught = trained_enhancer(train_set, features, names, config.seed)
-        return {name: weights.cpu() for name, weights in taught.state_dict().items()}
-
-    enhancer = new_enhancer(features.heads, config.seed).to(features.device)
-    enhancer.load_state_dict(distributed.from_first(trained))
-    return FewMasks(tuple(names), enhancer.eval())
 
 
 @torch.no_grad()

@@ -9,7 +9,8 @@ combine    from N classes and K shots to one prediction (equation 8)
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -19,8 +20,20 @@ from cstlib.correlation import SUPPORT_GRID, correlate
 from cstlib.correlation_rows import Correlation
 from cstlib.errors import CstlibError
 
-if TYPE_CHECKING:
-    from cstlib.cst import Prediction
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is said of one query image.
+
+    Attributes:
+        presence_prob: N probabilities that the query shows the class.
+        presence: N bool, those above 0.5; other learners may have a rule of their own.
+        label: H x W int64: 0 background, 1..N the classes in support order.
+    """
+
+    presence_prob: Tensor
+    presence: Tensor
+    label: Tensor
 
 
 class Learner(nn.Module):

@@ -18,7 +18,8 @@ from timm.models.vision_transformer import Attention
 from torch import Tensor
 
 from cstlib.backbones import Backbone
-from cstlib.cst import CST, HEADS, SUPPORT_GRID, CorrelationLayer
+from cstlib.correlation import SUPPORT_GRID
+from cstlib.cst import CST, HEADS, CorrelationLayer
 
 
 @dataclass

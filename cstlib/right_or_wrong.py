@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from cstlib.cst import Prediction
+from cstlib.learner import Prediction
 from cstlib.metrics import VOID
 
 ENOUGH = 0.5  # IoU above which a label map counts as right

@@ -53,7 +53,7 @@ class Room:
         """A notebook's kernel starts and imports this copy of the course."""
         import nbformat
 
-        from cstlib.notebooks import execute
+        from cstlib.notebook_kernel import execute
         from cstlib.paths import PACKAGE
 
         cell = nbformat.v4.new_code_cell("import cstlib; print(cstlib.__file__)")

@@ -20,8 +20,8 @@ from tqdm.auto import tqdm
 
 from cstlib.backbones import mini_vit
 from cstlib.data import mini
-from cstlib.pretrain_command import export
 from cstlib.pretraining import PretrainConfig, normalised, pretraining_images
+from cstlib.pretraining_run import export
 from cstlib.probes import Prober, backbone_from
 from cstlib.records import describe_device, versions
 from cstlib.views import ViewSpec, make_view

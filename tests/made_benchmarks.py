@@ -65,6 +65,12 @@ LISTS = {
 }
 
 
+def lists_of(out: Path) -> dict[str, str]:
+    """The few-shot lists of a prepared folder, to be compared with `LISTS`."""
+    folder = out / "ImageSets" / "FewShot"
+    return {name: (folder / name).read_text(encoding="utf-8") for name in LISTS}
+
+
 def made_voc2012(voc: Path) -> Path:
     """A VOC2012 folder of nine images, six with masks."""
     for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):

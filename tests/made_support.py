@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -44,3 +45,18 @@ def made_support(
                 white = (255 * (mask == c + 1)).astype(np.uint8)
                 Image.fromarray(white).save(f"{stem}.png")
     return root
+
+
+def made_user(home: Path) -> SimpleNamespace:
+    """What somebody brings along, in ``home``: pictures to learn from, and to ask about.
+
+    Two classes of two images, ``plain`` and ``marked`` with masks; a ``learner``'s
+    checkpoint; and a ``query``.
+    """
+    made_picture(1, (70, 110)).save(home / "query.png")
+    return SimpleNamespace(
+        plain=made_support(home / "plain", shots=2),
+        marked=made_support(home / "marked", shots=2, masks=True),
+        learner=made_learner(home / "best.pt"),
+        query=home / "query.png",
+    )

@@ -15,11 +15,10 @@ from cstlib.bench_measure import peak_memory, time_in_turns
 from cstlib.bench_paths import MadeDataset, Setting, make_path
 from cstlib.cli import main
 from cstlib.complexity import Complexity, backbone_complexity, learner_complexity
-from cstlib.cst import CST, mask_bias
+from cstlib.cst import CST
 from cstlib.evaluation import forward_pairs
 from cstlib.half_attention import HalfAttention
 from cstlib.naive_path import plain_learner
-from cstlib.support_attention import attend_in_parts
 
 SMALL = Setting(image_size=48, width=24, depth=3, heads=2, batch=2)
 
@@ -118,34 +117,6 @@ def test_what_is_remembered_has_a_limit():
     assert features.recent.computed == len(names) + 1
     alone = features.backbone(images.image(names[0])[None])
     torch.testing.assert_close(found.patches[-1][:1], alone.patches[-1])
-
-
-@pytest.mark.parametrize("masked", [True, False])
-@pytest.mark.parametrize("shape", [(2, 16, 7, 10, 145), (1, 16, 300, 10, 145)])
-def test_attention_in_parts_from_its_formula(shape, masked, monkeypatch):
-    monkeypatch.setattr("cstlib.support_attention.TABLE", 40_000)
-    b, d, queries, shorter, longer = shape
-    random = torch.Generator().manual_seed(0)
-    q = torch.randn(b, d, queries, shorter, generator=random, requires_grad=True)
-    kv = torch.randn(b, 2 * d, queries, longer, generator=random, requires_grad=True)
-    bias = None
-    if masked:
-        mask = torch.rand(b, 12, 12, generator=random) > 0.5
-        bias = mask_bias(mask, 12)
-    found = attend_in_parts(q, kv, bias, 8)
-    k, v = kv.double().chunk(2, 1)
-    heads = [t.unflatten(1, (8, -1)) for t in (q.double(), k, v)]
-    similarity = torch.einsum("bhdqi,bhdqs->bhqis", *heads[:2])
-    if masked:
-        similarity = similarity + bias[:, None, None, None]
-    wanted = torch.einsum("bhqis,bhdqs->bhdqi", similarity.softmax(4), heads[2])
-    wanted = wanted.flatten(1, 2)
-    torch.testing.assert_close(found.double(), wanted, atol=1e-5, rtol=1e-4)
-    grad = torch.randn(found.shape, generator=random)
-    ours = torch.autograd.grad(found, (q, kv), grad)
-    plain = torch.autograd.grad(wanted, (q, kv), grad.double())
-    for a, p in zip(ours, plain):
-        torch.testing.assert_close(a, p, atol=1e-4, rtol=1e-3)
 
 
 def test_gradients_of_the_learner_are_the_naive_ones():

@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import json
 import pickle
 import shutil
-import threading
-import zipfile
-from dataclasses import replace
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
@@ -44,12 +39,8 @@ def prepared(original, tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def offline(monkeypatch, tmp_path):
-    def fetch(*args, **kwargs):
-        raise AssertionError("nothing needs to be fetched here")
-
+def home(monkeypatch, tmp_path, offline):
     monkeypatch.setenv("CSTLIB_DATA", str(tmp_path / "home"))
-    monkeypatch.setattr("cstlib.data.obtain.fetch", fetch)
 
 
 def name_of(part, number):
@@ -263,42 +254,3 @@ def test_what_is_missing_or_damaged_is_one_sentence(original, tmp_path, damage, 
         coco.prepare_coco(root, tmp_path / "out", progress=False)
     assert is_one_sentence(caught.value)
     assert not (tmp_path / "out" / "meta.json").exists()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-def test_what_is_missing_comes_from_the_hosts(
-    original, prepared, tmp_path, monkeypatch
-):
-    monkeypatch.undo()
-    served, root = tmp_path / "served", tmp_path / "root"
-    served.mkdir()
-    handler = partial(Quiet, directory=str(served))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        for part, archive in coco.ARCHIVES.items():
-            path = served / archive.name
-            with zipfile.ZipFile(path, "w") as packed:
-                for file in sorted((original / part).iterdir()):
-                    packed.write(file, f"{part}/{file.name}")
-            new = replace(
-                archive,
-                url=f"http://127.0.0.1:{server.server_address[1]}/{path.name}",
-                md5=hashlib.md5(path.read_bytes()).hexdigest(),
-                size=path.stat().st_size,
-            )
-            monkeypatch.setitem(coco.ARCHIVES, part, new)
-        # The training images lie there already.
-        root.mkdir()
-        shutil.copytree(original / "train2014", root / "train2014")
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        coco.prepare_coco(root, tmp_path / "out", progress=False)
-        server.shutdown()
-        thread.join()
-    assert not (root / "train2014.zip").exists() and (root / "val2014.zip").exists()
-    for path in (prepared / "ImageSets").rglob("*.*"):
-        other = tmp_path / "out" / path.relative_to(prepared)
-        assert other.read_bytes() == path.read_bytes()

@@ -17,7 +17,6 @@ from cstlib.cst import (
     combine,
     cst_loss,
     mask_bias,
-    pooling_matrix,
 )
 from cstlib.errors import CstlibError
 
@@ -174,20 +173,6 @@ def test_every_weight_learns():
     for name, parameter in learner.named_parameters():
         assert parameter.grad.isfinite().all(), name
         assert parameter.grad.abs().max() > 0, name
-
-
-@pytest.mark.parametrize("grid, kernel", [(12, 4), (3, 3), (6, 2)])
-def test_pooling_matrix_averages_blocks_and_spares_the_class_token(grid, kernel):
-    tokens = torch.from_numpy(RandomState(0).standard_normal(1 + grid**2)).float()
-    pooled = pooling_matrix(grid, kernel) @ tokens
-    patches = tokens[1:].view(grid, grid)
-    assert pooled[0] == tokens[0]
-    blocks = [
-        patches[y : y + kernel, x : x + kernel].mean()
-        for y in range(0, grid, kernel)
-        for x in range(0, grid, kernel)
-    ]
-    torch.testing.assert_close(pooled[1:], torch.stack(blocks))
 
 
 @settings(deadline=None, max_examples=25)

@@ -6,7 +6,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from made import is_one_sentence
-from made_world import BACKBONE, made_home
 
 from cstlib import features as features_module
 from cstlib.baselines import make_learner
@@ -18,21 +17,11 @@ from cstlib.baselines.controls import (
 from cstlib.correlation import correlate
 from cstlib.errors import CstlibError
 from cstlib.evaluation import evaluate, evaluate_both, measure, predict
-from cstlib.features import open_features
 from cstlib.metrics import Meter
 from cstlib.pseudo_masks import pseudo_mask
 from cstlib.supervision import make_supervision
 
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    with made_home(tmp_path_factory.mktemp("home"), images=60) as world:
-        yield world
-
-
-@pytest.fixture(scope="module")
-def features(world):
-    return open_features(world, BACKBONE, progress=False)
+IMAGES = 60  # of the made world
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,7 @@ from cstlib.errors import CstlibError
 from cstlib.features import Features, FeatureStore, listed_images, open_features
 from cstlib.paths import cache_home
 
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    with made_home(tmp_path_factory.mktemp("home"), images=24) as world:
-        yield world
+IMAGES = 24  # of the made world
 
 
 @pytest.fixture(scope="module")

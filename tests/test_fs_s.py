@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from made import is_one_sentence
-from made_world import BACKBONE, made_home
+from made_world import BACKBONE
 from test_sampler import coco_images, pascal_entries
 
 from cstlib.baselines import make_learner
@@ -28,12 +28,7 @@ from cstlib.result_tables import as_text, results
 from cstlib.training import run_name
 
 QUICK = {"backbone": BACKBONE, "episodes": 6, "batch_size": 3, "validation_episodes": 3}
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    with made_home(tmp_path_factory.mktemp("home"), images=160) as world:
-        yield world
+IMAGES = 160  # of the made world
 
 
 def draws(protocol, task, shot=1):

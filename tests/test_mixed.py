@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from made import is_one_sentence
-from made_world import BACKBONE, made_home
+from made_world import BACKBONE
 
 from cstlib.baselines import load_learner
 from cstlib.cli import main
@@ -19,17 +19,6 @@ from cstlib.supervision import FewMasks, make_supervision
 
 SETTINGS = {"supervision": "mixed", "mask_fraction": 0.2, "backbone": BACKBONE}
 QUICK = {"episodes": 6, "batch_size": 3, "validation_episodes": 3}
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    with made_home(tmp_path_factory.mktemp("home")) as world:
-        yield world
-
-
-@pytest.fixture(scope="module")
-def features(world):
-    return open_features(world, BACKBONE, progress=False)
 
 
 @pytest.fixture

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from made import CLASS_NAMES, is_one_sentence, made_image, made_voc
-from made_benchmarks import box
+from made import CLASS_NAMES, is_one_sentence, made_voc
+from made_own import NAMES, own_coco, own_voc
 from PIL import Image
 
 from cstlib import files
 from cstlib.data import own
 from cstlib.data.own import prepare_own
-from cstlib.data.world_file import FIELDS, own_folds, read_world_file
 from cstlib.errors import CstlibError
 from cstlib.worlds import load_world
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation")
-NAMES = ("heron", "stork", "crane", "ibis")
 
 
 @pytest.fixture(autouse=True)
@@ -29,55 +25,6 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("CSTLIB_DATA", str(tmp_path / "home"))
     monkeypatch.delenv("CSTLIB_WORLD", raising=False)
     return tmp_path / "home"
-
-
-def own_voc(root, images=20, splits=False):
-    """Images of ids 1 to 4 as VOC has them, without few-shot lists."""
-    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
-        (root / folder).mkdir(parents=True)
-    names = []
-    for index in range(images):
-        image, mask = made_image(index, (40, 50))
-        mask = np.where((mask > 0) & (mask < 255), 1 + index % 4, mask)
-        names.append(f"photo_{index:02d}")
-        Image.fromarray(image).save(root / "JPEGImages" / f"{names[-1]}.jpeg")
-        path = root / "SegmentationClass" / f"{names[-1]}.png"
-        Image.fromarray(mask.astype(np.uint8)).save(path)
-    if splits:
-        for split, part in (("train", names[:12]), ("val", names[12:])):
-            path = root / "ImageSets" / "Segmentation" / f"{split}.txt"
-            path.write_text("\n".join(part), encoding="utf-8")
-    return root
-
-
-def own_coco(folder, images=20, places="images", json_name="birds.json"):
-    """A JSON with one large box of a category in each image."""
-    folder.mkdir(parents=True)
-    (folder / places).mkdir(exist_ok=True)
-    content = {
-        "images": [
-            {"id": i, "file_name": f"photo_{i:02d}.JPG", "height": 40, "width": 50}
-            for i in range(images)
-        ],
-        "annotations": [
-            {
-                "id": i,
-                "image_id": i,
-                "category_id": 10 * (1 + i % 4),
-                "iscrowd": 0,
-                "segmentation": box(5, 5, 20, 20),
-            }
-            for i in range(images)
-        ],
-        "categories": [
-            {"id": 10 * k, "name": name} for k, name in enumerate(NAMES, start=1)
-        ],
-    }
-    for image in content["images"]:
-        path = folder / places / image["file_name"]
-        Image.new("RGB", (50, 40), (10 * image["id"], 0, 0)).save(path, "JPEG")
-    files.write_json(folder / json_name, content)
-    return folder / json_name
 
 
 def state(folder):
@@ -251,75 +198,6 @@ def test_a_prepared_folder_is_used_as_it_is(tmp_path, home):
 
 
 @pytest.mark.parametrize(
-    "given, protocol, expected",
-    [
-        (None, "pascal", ((1, 2), (3, 4))),
-        (None, "coco", ((1, 3), (2, 4))),
-        (4, "pascal", ((1,), (2,), (3,), (4,))),
-        ([["ibis"], ["stork", 1], [3]], "pascal", ((4,), (1, 2), (3,))),
-    ],
-)
-def test_folds(given, protocol, expected):
-    assert own_folds(given, NAMES, protocol) == expected
-
-
-def test_four_folds_from_eight_classes_on():
-    for count, folds in ((2, 2), (3, 2), (7, 3), (8, 4), (20, 4)):
-        names = [str(c) for c in range(count)]
-        table = own_folds(None, [f"n{name}" for name in names], "pascal")
-        assert len(table) == folds
-        assert sorted(c for fold in table for c in fold) == list(range(1, count + 1))
-
-
-@pytest.mark.parametrize(
-    "given, words",
-    [
-        (5, "make no 5 folds"),
-        (1, "make no 1 folds"),
-        ([["heron"], ["dodo", "stork"]], "class 'dodo'"),
-        ([[1, 2], [3, 5]], "class 5"),
-        ([[1, 2], [3]], "each of the 4 classes in exactly one"),
-        ([[1, 2], [3, 4, 1]], "in exactly one"),
-        ([[1, 2, 3, 4]], "two folds or more"),
-        ([[1, 2, 3, 4], []], "two folds or more"),
-    ],
-)
-def test_impossible_folds(given, words):
-    with pytest.raises(CstlibError, match=words) as caught:
-        own_folds(given, NAMES, "pascal")
-    assert is_one_sentence(caught.value)
-    with pytest.raises(CstlibError, match="make no 2 folds"):
-        own_folds(None, ["only"], "pascal")
-
-
-@pytest.mark.parametrize(
-    "settings, words",
-    [
-        ({"fold": 2}, "unknown entry 'fold'"),
-        ({"folds": "two"}, "'two' for folds"),
-        ({"folds": ["ab", "c"]}, "for folds, which is of the wrong kind"),
-        ({"folds": [[["a"]], [1]]}, "for folds, which is of the wrong kind"),
-        ({"classes": [1, 2]}, "for classes, which is of the wrong kind"),
-        ({"image_size": True}, "True for image_size"),
-        ({"protocol": "lvis"}, "protocol 'lvis'"),
-        ({"least": 0}, "0 for least"),
-        ({"train": "none.txt", "val": "none.txt"}, "none.txt cannot be read"),
-        ({"train": "none.json"}, "no file .*none.json"),
-        ({"classes": ["a", "b"]}, "value . where there are 2 classes"),
-        ({"classes": ["a", "a", "b", "c"]}, "Two classes have one name"),
-        ([], "not a JSON object"),
-    ],
-)
-def test_a_wrong_world_json_is_one_sentence(tmp_path, home, settings, words):
-    root = own_voc(tmp_path / "birds")
-    (root / "world.json").write_text(json.dumps(settings), encoding="utf-8")
-    with pytest.raises(CstlibError, match=words) as caught:
-        load_world(str(root))
-    assert is_one_sentence(caught.value)
-    assert not (home / "prepared").exists() or not any((home / "prepared").iterdir())
-
-
-@pytest.mark.parametrize(
     "damage, words",
     [
         (lambda p: p.unlink(), "no data at"),
@@ -353,12 +231,3 @@ def test_a_wrong_folder_is_one_sentence(tmp_path):
         with pytest.raises(CstlibError, match=words) as caught:
             load_world(str(path))
         assert is_one_sentence(caught.value)
-
-
-def test_the_documented_example_is_valid(tmp_path):
-    text = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
-    example = text.split("```json")[1].split("```")[0]
-    (tmp_path / "world.json").write_text(example, encoding="utf-8")
-    settings = read_world_file(tmp_path / "world.json")
-    assert set(settings) == set(FIELDS) - {"renderer_version"}
-    assert own_folds(settings["folds"], settings["classes"], "pascal") == ((1,), (2, 3))

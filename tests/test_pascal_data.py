@@ -5,12 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tarfile
-import threading
-from dataclasses import replace
 from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +17,7 @@ from made_benchmarks import (
     TRAIN,
     VAL,
     VOC_MASKS,
+    lists_of,
     made_pascal,
     made_sbd,
     made_voc2012,
@@ -40,21 +36,6 @@ from cstlib.worlds import load_world
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("CSTLIB_DATA", str(tmp_path / "home"))
     return tmp_path / "home"
-
-
-@pytest.fixture
-def offline(monkeypatch):
-    """Any attempt to fetch something fails the test."""
-
-    def fetch(*args, **kwargs):
-        raise AssertionError("nothing needs to be fetched here")
-
-    monkeypatch.setattr("cstlib.data.obtain.fetch", fetch)
-
-
-def lists_of(out):
-    folder = out / "ImageSets" / "FewShot"
-    return {name: (folder / name).read_text(encoding="utf-8") for name in LISTS}
 
 
 def prepare(root, out, *more):
@@ -274,60 +255,6 @@ def test_what_is_missing_or_damaged_is_one_sentence(tmp_path, offline, damage, w
     assert not (tmp_path / "out" / "ImageSets").exists()
 
 
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, *args):
-        pass
-
-
-def test_an_empty_folder_is_filled_from_the_hosts(tmp_path, monkeypatch, capsys):
-    made, served = made_pascal(tmp_path / "made"), tmp_path / "served"
-    served.mkdir()
-    known = {}
-    for archive, folder in (
-        (pascal.VOC, "VOCdevkit"),
-        (pascal.SBD, "benchmark_RELEASE"),
-    ):
-        with tarfile.open(served / archive.name, "w:gz") as tar:
-            tar.add(made / folder, folder)
-        known[archive.name] = hashlib.md5(
-            (served / archive.name).read_bytes()
-        ).hexdigest()
-    handler = partial(Quiet, directory=str(served))
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        for name in ("VOC", "SBD"):
-            archive = getattr(pascal, name)
-            url = f"http://127.0.0.1:{server.server_address[1]}/{archive.name}"
-            md5 = known[archive.name]
-            new = replace(archive, url=url, md5=md5, size=10_000)
-            monkeypatch.setattr(pascal, name, new)
-        root, out = tmp_path / "root", tmp_path / "out"
-        assert prepare(root, out) == 0
-        server.shutdown()
-        thread.join()
-    assert lists_of(out) == LISTS
-    assert "Fetching VOCtrainval_11-May-2012.tar (0.0 GB)" in capsys.readouterr().out
-    assert sorted(p.name for p in root.iterdir()) == sorted(
-        [*known, "VOCdevkit", "benchmark_RELEASE"]
-    )
-    # The archives that lie there are enough, without the server.
-    for folder in ("VOCdevkit", "benchmark_RELEASE"):
-        shutil.rmtree(root / folder)
-    shutil.rmtree(out)
-    assert prepare(root, out) == 0
-    assert lists_of(out) == LISTS and "Fetching" not in capsys.readouterr().out
-
-
-def test_the_archives_are_torchvisions():
-    from torchvision.datasets import SBDataset
-    from torchvision.datasets.voc import DATASET_YEAR_DICT
-
-    voc = DATASET_YEAR_DICT["2012"]
-    assert (pascal.VOC.md5, pascal.VOC.name) == (voc["md5"], voc["filename"])
-    assert (pascal.SBD.url, pascal.SBD.md5) == (SBDataset.url, SBDataset.md5)
-
-
 def test_interrupted_masks_leave_nothing_behind(tmp_path, offline, monkeypatch):
     root = made_pascal(tmp_path / "root")
 
@@ -341,18 +268,3 @@ def test_interrupted_masks_leave_nothing_behind(tmp_path, offline, monkeypatch):
     monkeypatch.undo()
     pascal.prepare_pascal(root, tmp_path / "out", progress=False)
     assert lists_of(tmp_path / "out") == LISTS
-
-
-def test_too_small_a_disk_is_said_before_anything_is_fetched(
-    tmp_path, offline, monkeypatch
-):
-    """Room for both archives and for what comes out of them."""
-    needed = 2 * (pascal.VOC.size + pascal.SBD.size)
-    room = SimpleNamespace(free=needed)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: room)
-    with pytest.raises(
-        CstlibError, match="needs 7.0 GB and its disk has 6.8"
-    ) as caught:
-        pascal.prepare_pascal(tmp_path / "root", tmp_path / "out", progress=False)
-    assert is_one_sentence(caught.value)
-    assert [*tmp_path.iterdir()] == []

@@ -10,7 +10,7 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.colors import to_hex
 
-from cstlib.plots import records as plots
+from cstlib import plots
 from cstlib.plots.style import QUERY, SUPPORT
 from cstlib.result_tables import Cell
 

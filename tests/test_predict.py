@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from made import is_one_sentence
-from made_support import BACKBONE, made_learner, made_picture, made_support
+from made_support import BACKBONE, made_picture, made_support, made_user
 from PIL import Image
 
-import cstlib
-from cstlib import files, shipped_learners
 from cstlib.backbones import Backbone, load_backbone
 from cstlib.baselines import load_learner
 from cstlib.correlation import correlate
-from cstlib.cst import CST, combine
+from cstlib.cst import combine
 from cstlib.errors import CstlibError
 from cstlib.predicted import KINDS
 from cstlib.predictor import Predictor
@@ -29,15 +26,7 @@ from cstlib.user_masks import read_mask
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    """Two classes of two images, without and with masks; a learner; a query."""
-    home = tmp_path_factory.mktemp("predict")
-    made_picture(1, (70, 110)).save(home / "query.png")
-    return SimpleNamespace(
-        plain=made_support(home / "plain", shots=2),
-        marked=made_support(home / "marked", shots=2, masks=True),
-        learner=made_learner(home / "best.pt"),
-        query=home / "query.png",
-    )
+    return made_user(tmp_path_factory.mktemp("predict"))
 
 
 @pytest.fixture(scope="module")
@@ -233,18 +222,6 @@ def test_nothing_is_written_through_a_link(world, plain, tmp_path):
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
-def test_five_lines_of_python(world, tmp_path, monkeypatch):
-    """As in the docstring, with a learner that ships."""
-    ship(tmp_path, monkeypatch, "cst-pixel-mini")
-    predictor = cstlib.Predictor(world.plain)
-    for found in predictor.predict(world.query.parent):
-        assert found.name == "query" and found.presence_prob.keys() == {"key", "mug"}
-        found.save(tmp_path / "results")
-    assert (tmp_path / "results" / "overlays" / "query.jpg").is_file()
-    with pytest.raises(AttributeError):
-        cstlib.Nothing  # noqa: B018
-
-
 def test_an_unreadable_folder_is_a_query_that_failed(
     world, plain, tmp_path, monkeypatch
 ):
@@ -256,59 +233,6 @@ def test_an_unreadable_folder_is_a_query_that_failed(
     found = list(plain.predict([tmp_path, world.query], failures))
     assert len(found) == 1 and failures[0]["query"] == str(tmp_path)
     assert "Permission denied" in failures[0]["why"]
-
-
-def ship(folder, monkeypatch, *names, **notes):
-    """Put learners where the shipped ones are looked for."""
-    from safetensors.torch import save_file
-
-    monkeypatch.setattr(shipped_learners, "WEIGHTS", folder)
-    for seed, name in enumerate(names):
-        torch.manual_seed(seed)
-        weights = {k: x.half() for k, x in CST().state_dict().items()}
-        path = folder / f"{name}.safetensors"
-        save_file(weights, path)
-        content = {"sha256": files.sha256(path), "config": {"backbone": BACKBONE}}
-        files.write_json(path.with_suffix(".json"), {**content, **notes})
-
-
-def test_the_first_shipped_learner_is_the_default(world, tmp_path, monkeypatch):
-    ship(tmp_path, monkeypatch, "cst-image-mini", "cst-pixel-mini")
-    plain, marked = Predictor(world.plain), Predictor(world.marked)
-    assert plain.checkpoint == marked.checkpoint == "cst-pixel-mini"
-    assert plain.backbone.name == BACKBONE  # as the notes say
-    named = Predictor(world.plain, checkpoint="cst-pixel-mini")
-    for a, b in zip(named.learner.parameters(), marked.learner.parameters()):
-        assert torch.equal(a, b) and a.dtype == torch.float32
-    # Where one is missing, the other serves.
-    (tmp_path / "cst-pixel-mini.safetensors").unlink()
-    assert Predictor(world.plain).checkpoint == "cst-image-mini"
-    # A file by its path, as any checkpoint.
-    path = tmp_path / "cst-image-mini.safetensors"
-    assert Predictor(world.plain, checkpoint=path).learner.in_channels == 72
-
-
-def test_a_missing_or_changed_shipped_learner_is_said(world, tmp_path, monkeypatch):
-    monkeypatch.setattr(shipped_learners, "WEIGHTS", tmp_path)
-    for checkpoint, word in (
-        (None, "No trained learner"),
-        ("cst-pixel-mini", "is not in"),
-        (tmp_path / "x.safetensors", "no checkpoint"),
-        (tmp_path / "x.pt", "no checkpoint"),
-    ):
-        with pytest.raises(CstlibError, match=word) as error:
-            Predictor(world.plain, checkpoint=checkpoint)
-        assert is_one_sentence(error.value)
-    ship(tmp_path, monkeypatch, "cst-pixel-mini")
-    (tmp_path / "cst-pixel-mini.json").unlink()
-    with pytest.raises(CstlibError, match="has no cst-pixel-mini.json"):
-        Predictor(world.plain)
-    ship(tmp_path, monkeypatch, "cst-pixel-mini", sha256="0")
-    with pytest.raises(CstlibError, match="SHA-256"):
-        Predictor(world.plain)
-    ship(tmp_path, monkeypatch, "cst-pixel-mini", in_channels=12)
-    with pytest.raises(CstlibError, match="correlation channels"):
-        Predictor(world.plain)
 
 
 def test_notes_say_what_the_weights_are_for(world, plain):

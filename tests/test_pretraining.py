@@ -11,19 +11,13 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 
-from cstlib import pretrain_command as command
-from cstlib import snapshots
+from cstlib import pretraining_run, snapshots
 from cstlib.cli import main
 from cstlib.data.mini import CLASS_NAMES, build_mini
+from cstlib.dino import DinoHead, dino_loss, sinkhorn_knopp
 from cstlib.errors import CstlibError
-from cstlib.pretraining import (
-    DinoHead,
-    PretrainConfig,
-    Pretraining,
-    dino_loss,
-    pretraining_images,
-    sinkhorn_knopp,
-)
+from cstlib.pretraining import PretrainConfig, Pretraining, pretraining_images
+from cstlib.pretraining_run import pretrain
 from cstlib.probes import Prober
 from cstlib.views import ViewSpec, crop, make_view
 from cstlib.worlds import World
@@ -135,9 +129,9 @@ def test_learning_rate_warms_up_and_falls(images):
 
 
 def test_interrupted_run_ends_in_the_same_weights(tmp_path, images, monkeypatch):
-    monkeypatch.setattr(command, "CHECKPOINT_EVERY", 2)
-    monkeypatch.setattr(command, "pretraining_images", lambda *args: images)
-    whole = command.pretrain(TINY, tmp_path / "whole", probe_every=0, progress=False)
+    monkeypatch.setattr(pretraining_run, "CHECKPOINT_EVERY", 2)
+    monkeypatch.setattr(pretraining_run, "pretraining_images", lambda *args: images)
+    whole = pretrain(TINY, tmp_path / "whole", probe_every=0, progress=False)
 
     advance, calls = Pretraining.advance, []
 
@@ -150,10 +144,10 @@ def test_interrupted_run_ends_in_the_same_weights(tmp_path, images, monkeypatch)
     monkeypatch.setattr(Pretraining, "advance", stopping)
     out = tmp_path / "parts"
     with pytest.raises(KeyboardInterrupt):
-        command.pretrain(TINY, out, probe_every=0, progress=False)
+        pretrain(TINY, out, probe_every=0, progress=False)
     with pytest.raises(CstlibError, match="--resume"):
-        command.pretrain(TINY, out, probe_every=0, progress=False)
-    parts = command.pretrain(TINY, out, True, probe_every=0, progress=False)
+        pretrain(TINY, out, probe_every=0, progress=False)
+    parts = pretrain(TINY, out, True, probe_every=0, progress=False)
     assert calls == [0, 1, 2, 3, 2, 3]
     one, two = load_file(whole), load_file(parts)
     assert one.keys() == two.keys()
@@ -162,16 +156,16 @@ def test_interrupted_run_ends_in_the_same_weights(tmp_path, images, monkeypatch)
     assert notes["images_seen"] == 16 and notes["renderer_version"] == 1
     with pytest.raises(CstlibError, match="other settings"):
         other = PretrainConfig(images=16, steps=5, batch=4, prototypes=8, warmup=2)
-        command.pretrain(other, out, True, probe_every=0, progress=False)
+        pretrain(other, out, True, probe_every=0, progress=False)
 
 
 def test_maps_are_kept_from_the_start_and_not_twice(tmp_path, images, monkeypatch):
     root = build_mini(tmp_path / "mini", train=80, val=160, progress=False)
     world = World("mini", root, 96, "random-mini", tuple(CLASS_NAMES))
-    monkeypatch.setattr(command, "load_world", lambda name: world)
-    monkeypatch.setattr(command, "Prober", partial(Prober, episodes=5))
-    monkeypatch.setattr(command, "pretraining_images", lambda *args: images)
-    weights = command.pretrain(TINY, tmp_path / "run", probe_every=3, progress=False)
+    monkeypatch.setattr(pretraining_run, "load_world", lambda name: world)
+    monkeypatch.setattr(pretraining_run, "Prober", partial(Prober, episodes=5))
+    monkeypatch.setattr(pretraining_run, "pretraining_images", lambda *args: images)
+    weights = pretrain(TINY, tmp_path / "run", probe_every=3, progress=False)
     path = weights.with_name("dino-mini-maps.safetensors")
     kept = snapshots.load(path)
     assert list(kept) == [0, 3, 4] and kept[0].shape == (6, 6, 12, 12)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from made import is_one_sentence
-from made_world import BACKBONE, made_home
+from made_world import BACKBONE
 
+from cstlib import supervision as package
 from cstlib.config import TrainConfig
 from cstlib.errors import CstlibError
-from cstlib.features import open_features
 from cstlib.fitting import Run, fit
 from cstlib.paths import WEIGHTS
 from cstlib.pseudo_masks import pseudo_mask
@@ -24,17 +26,6 @@ from cstlib.supervision import (
 )
 
 IMAGE_SOURCES = [source for kind, source in SUPERVISIONS if kind == "image"]
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    with made_home(tmp_path_factory.mktemp("home")) as world:
-        yield world
-
-
-@pytest.fixture(scope="module")
-def features(world):
-    return open_features(world, BACKBONE, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -163,6 +154,17 @@ def test_image_level_training_never_reads_a_training_mask(
     assert all(torch.isfinite(torch.tensor(step.loss)) for step in steps)
     # The held-out masks measured: only that they are for.
     assert steps[-1].validation.episodes == 3
+
+
+def test_one_file_asks_a_dataset_for_masks():
+    """What may be seen of them can be checked by reading `TrueMasks`."""
+    asking = {
+        path.name
+        for path in Path(package.__file__).parent.glob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if getattr(node, "attr", "") in ("mask", "query_mask", "load", "episode")
+    }
+    assert asking == {"pixel.py"}
 
 
 def test_pixel_level_training_needs_the_masks(unreadable, features):

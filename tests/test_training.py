@@ -13,14 +13,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 from made import is_one_sentence
-from made_world import BACKBONE, made_home
+from made_world import BACKBONE
 
 from cstlib.baselines import load_learner
 from cstlib.checkpoints import load_checkpoint
 from cstlib.config import TrainConfig
 from cstlib.errors import CstlibError
 from cstlib.evaluation import evaluate
-from cstlib.features import open_features
 from cstlib.metrics import Metrics
 from cstlib.training import Run, class_score_loss, fit, train
 
@@ -31,17 +30,6 @@ CONFIG = TrainConfig(
     validate_every=9,
     validation_episodes=3,
 )
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    with made_home(tmp_path_factory.mktemp("home")) as world:
-        yield world
-
-
-@pytest.fixture(scope="module")
-def features(world):
-    return open_features(world, BACKBONE, progress=False)
 
 
 @pytest.fixture(scope="module")

@@ -152,7 +152,7 @@ def test_kernels_that_import_another_copy_are_told(monkeypatch):
     def elsewhere(notebook, path, timeout):
         notebook.cells[0].outputs = [{"text": "/else/where/cstlib/__init__.py\n"}]
 
-    monkeypatch.setattr("cstlib.notebooks.execute", elsewhere)
+    monkeypatch.setattr("cstlib.notebook_kernel.execute", elsewhere)
     with pytest.raises(Missing, match="kernels import .*cstlib"):
         Room().need("kernel")
 

@@ -12,11 +12,11 @@ import torch
 from numpy.random import RandomState
 from torch import Tensor
 
-from cstlib.cst import Prediction
 from cstlib.data.episode import EpisodePlan
 from cstlib.data.voc import VocDataset
 from cstlib.evaluation import Predictor
 from cstlib.features import Features
+from cstlib.learner import Prediction
 from cstlib.pseudo_masks import attention_map, mean_map, upsample
 
 Plans = Sequence[EpisodePlan]

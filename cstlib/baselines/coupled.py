@@ -8,8 +8,8 @@ from torch import Tensor
 
 from cstlib.baselines.mask_only import strongest
 from cstlib.correlation_rows import Correlation
-from cstlib.cst import CST, Prediction, combine
-from cstlib.learner import upsample_pairs
+from cstlib.cst import CST, combine
+from cstlib.learner import Prediction, upsample_pairs
 
 
 class CoupledCST(CST):

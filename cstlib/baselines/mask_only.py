@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cstlib.cst import Head, Prediction
-from cstlib.learner import Learner, upsample_pairs
+from cstlib.cst import Head
+from cstlib.learner import Learner, Prediction, upsample_pairs
 
 
 class MaskLearner(Learner):

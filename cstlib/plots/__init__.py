@@ -49,17 +49,15 @@ from cstlib.plots.records import (
     curves_with_spread,
     effects,
     fraction_of_masks,
-    validation_curves,
 )
 from cstlib.plots.runs import (
     against_fraction,
     before_after,
     beside_paper,
     curves,
-    loss_curves,
     results_bars,
-    training_progress,
 )
+from cstlib.plots.training import loss_curves, training_progress, validation_curves
 
 __all__ = [
     "Panel",

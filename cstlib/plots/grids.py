@@ -100,7 +100,7 @@ def prediction_grid(
 
     Args:
         episodes: `cstlib.data.episode.Episode`s with masks, all of the same way.
-        predictions: learner -> its `cstlib.cst.Prediction` of each episode. A
+        predictions: learner -> its `cstlib.learner.Prediction` of each episode. A
             learner's title is followed by a tick where all its presence bits are
             right, and by a cross where one is wrong.
         names: class id -> name, for the titles of the supports.
@@ -136,7 +136,7 @@ def live_episode(
 
     Args:
         episode: a `cstlib.data.episode.Episode` with masks.
-        prediction: the `cstlib.cst.Prediction` of it. Its title bears the IoU of the
+        prediction: the `cstlib.learner.Prediction` of it. Its title bears the IoU of the
             label maps (`cstlib.right_or_wrong`); each class's first support, the
             probability that the class is present, with a tick where that bit is right.
         names: class id -> name.

@@ -10,25 +10,25 @@ are.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from cstlib.plots.runs import SERIES
 from cstlib.plots.style import (
     BACKGROUND,
     CLASSES,
     CONTROL,
+    MARKERS,
     QUERY,
+    SERIES,
     SUPPORT,
+    TITLES,
     Figure,
     figure,
+    tidy,
 )
 
-TITLES = {"er": "ER (%)", "miou": "mIoU (%)", "fb_iou": "FB-IoU (%)"}
-MARKERS = "osD^vP"
 # A verdict's colour and marker: told apart without colour, too.
 VERDICTS = {
     "holds": (CLASSES[0], "o"),
@@ -60,7 +60,7 @@ def bars(
         axis.set_yticks(range(len(names)), names if axis is axes[0, 0] else [])
         axis.set_ylim(max(len(names), 1) - 0.4, -0.6)
         axis.set_xlim(0, 100)
-        _tidy(axis, "x")
+        tidy(axis, "x")
         axis.set_xlabel(TITLES.get(key, key), fontsize=8)
     fig.legend(handles=_legend(), fontsize=8, frameon=False, ncols=3, loc=_BELOW)
     fig.suptitle(title, fontsize=10)
@@ -124,16 +124,17 @@ def curves_with_spread(
     here, paper = axes[0]
     xs = list(order) or list(dict.fromkeys(x for p in series.values() for x in p))
     place = {x: number for number, x in enumerate(xs)}
-    for number, (name, points) in enumerate(series.items()):
-        colour = CONTROL if name in controls else SERIES[number % len(SERIES)]
-        style = {
-            "color": colour,
+    styles: dict[str, dict[str, Any]] = {
+        name: {
+            "color": CONTROL if name in controls else SERIES[number % len(SERIES)],
             "linestyle": "--" if name in controls else "-",
             "marker": MARKERS[number % len(MARKERS)],
-            "markersize": 5,
-            "linewidth": 1.3,
             "label": name,
         }
+        for number, name in enumerate(series)
+    }
+    for name, points in series.items():
+        style = {**styles[name], "markersize": 5, "linewidth": 1.3}
         known = {x: c for x, c in points.items() if c.value is not None}
         if known:
             here.errorbar(
@@ -153,19 +154,9 @@ def curves_with_spread(
         axis.set_ylim(0, 100)
         axis.set_xlabel(xlabel, fontsize=8)
         axis.set_title(name, fontsize=9)
-        _tidy(axis, "y")
+        tidy(axis, "y")
     here.set_ylabel(ylabel, fontsize=8)
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=CONTROL if name in controls else SERIES[number % len(SERIES)],
-            linestyle="--" if name in controls else "-",
-            marker=MARKERS[number % len(MARKERS)],
-            label=name,
-        )
-        for number, name in enumerate(series)
-    ]
+    handles = [Line2D([], [], **style) for style in styles.values()]
     if handles:
         fig.legend(handles=handles, fontsize=8, frameon=False, ncols=3, loc=_BELOW)
     fig.suptitle(title, fontsize=10)
@@ -189,46 +180,6 @@ def fraction_of_masks(series: Mapping[str, Mapping[float, Any]], title: str = ""
         title=title,
         order=list(percent.values()),
     )
-
-
-def validation_curves(
-    series: Mapping[str, Sequence[Sequence[Mapping[str, float]]]],
-    key: str = "miou",
-    title: str = "",
-) -> Figure:
-    """Held-out figures while runs trained: a thin line a run, a thick one their mean.
-
-    Args:
-        series: name -> runs, each the ``validation`` of its record: {"episode": n,
-            "miou": fraction, ...} in order. Runs of a series share their episodes, or
-            the mean is left out.
-    """
-    fig, axes = figure(1, 1, 4.6, 2.8)
-    axis = axes[0, 0]
-    for number, (name, runs) in enumerate(series.items()):
-        colour = SERIES[number % len(SERIES)]
-        lines = [([v["episode"] for v in r], [100 * v[key] for v in r]) for r in runs]
-        lines = [line for line in lines if line[0]]
-        for xs, ys in lines:
-            axis.plot(xs, ys, color=colour, linewidth=0.8, alpha=0.5)
-        if lines and all(xs == lines[0][0] for xs, _ in lines):
-            axis.plot(
-                lines[0][0],
-                np.mean([ys for _, ys in lines], axis=0),
-                color=colour,
-                marker=MARKERS[number % len(MARKERS)],
-                markersize=5,
-                label=f"{name}, mean of {len(lines)}",
-            )
-    axis.set_ylim(0, 100)
-    axis.set_xlim(left=0)
-    axis.set_xlabel("training episodes", fontsize=8)
-    axis.set_ylabel(f"validation {TITLES.get(key, key)}", fontsize=8)
-    _tidy(axis, "y")
-    if axis.get_legend_handles_labels()[0]:
-        axis.legend(fontsize=8, frameon=False, loc="upper left")
-    fig.suptitle(title, fontsize=10)
-    return fig
 
 
 def effects(verdicts: Sequence[Any], title: str = "") -> Figure:
@@ -261,7 +212,7 @@ def effects(verdicts: Sequence[Any], title: str = "") -> Figure:
     axis.set_yticks(range(len(verdicts)), [one.claim.text for one in verdicts])
     axis.set_ylim(max(len(verdicts), 1) - 0.4, -0.6)
     axis.set_xlabel("effect, points of per cent (± twice its standard error)", size=8)
-    _tidy(axis, "x")
+    tidy(axis, "x")
     fig.legend(
         handles=_verdict_legend(), fontsize=8, frameon=False, ncols=5, loc=_BELOW
     )
@@ -288,16 +239,9 @@ def _verdict_legend() -> list[Line2D]:
     ]
 
 
-def _tidy(axis: Axes, along: Literal["x", "y"]) -> None:
-    axis.grid(axis=along, color="#e5e5e5", linewidth=0.8)
-    axis.set_axisbelow(True)
-    axis.tick_params(labelsize=8)
-
-
 __all__ = [
     "bars",
     "curves_with_spread",
     "effects",
     "fraction_of_masks",
-    "validation_curves",
 ]

@@ -1,7 +1,7 @@
-"""Figures of runs: training as it goes, and results side by side (notebooks 05-08).
+"""Figures of results, side by side (notebooks 05-08).
 
 Each function takes plain data and returns a closed figure. How many panels it has and
-how large they are depends on what is compared, never on how long something was trained.
+how large they are depends on what is compared.
 """
 
 from __future__ import annotations
@@ -14,93 +14,16 @@ import numpy as np
 from matplotlib.lines import Line2D
 
 from cstlib.plots.style import (
-    BACKGROUND,
-    CLASSES,
     CONTROL,
+    DASHES,
+    FIGURES,
     QUERY,
-    SUPPORT,
+    SERIES,
+    TITLES,
     Figure,
     figure,
+    tidy,
 )
-
-# What is compared has colours of its own, apart from those of the classes.
-SERIES = (QUERY, SUPPORT, CLASSES[0], CLASSES[2], CLASSES[3], CLASSES[1])
-FIGURES = (("exact_ratio", "ER (%)"), ("miou", "mIoU (%)"))
-
-
-def training_progress(
-    steps: Sequence[Any],
-    title: str = "",
-    controls: Mapping[str, Any] | None = None,
-    smooth: int = 10,
-) -> Figure:
-    """Loss, ER and mIoU against the number of episodes seen.
-
-    Args:
-        steps: `cstlib.fitting.TrainStep`s so far, may be empty. ER and mIoU are the
-            running figures of the training batches; circles are validations.
-        controls: name -> metrics (``exact_ratio``, ``miou``) drawn as dashed lines.
-        smooth: steps of the running mean of the loss.
-    """
-    fig, axes = figure(1, 3, 3.1, 2.5)
-    loss, ratio, miou = axes[0]
-    seen = [step.episode for step in steps]
-    held_out = [step for step in steps if step.validation is not None]
-    values = np.array([step.loss for step in steps])
-    loss.plot(seen, values, color=BACKGROUND, linewidth=0.6)
-    loss.plot(seen, _running_mean(values, smooth), color=QUERY)
-    loss.set_ylim(bottom=0)
-    loss.set_title("loss", fontsize=9)
-    for axis, own, key, name in (
-        (ratio, "er", *FIGURES[0]),
-        (miou, "miou", *FIGURES[1]),
-    ):
-        axis.plot(seen, [100 * getattr(s, own) for s in steps], color=QUERY)
-        if held_out:  # an empty line that is not clipped upsets the layout
-            axis.plot(
-                [s.episode for s in held_out],
-                [100 * getattr(s.validation, key) for s in held_out],
-                "o",
-                color=SUPPORT,
-                markeredgecolor="white",
-                markersize=7,
-                clip_on=False,
-                zorder=3,
-            )
-        for style, (control, metrics) in zip(_DASHES, (controls or {}).items()):
-            level = 100 * getattr(metrics, key)
-            axis.axhline(level, color=CONTROL, linestyle=style, label=control)
-        axis.set_ylim(0, 100)
-        axis.set_title(name, fontsize=9)
-    if controls:
-        miou.legend(fontsize=7, frameon=False, loc="upper left")
-    ratio.legend(
-        handles=[
-            Line2D([], [], color=QUERY, label="training batches"),
-            Line2D([], [], color=SUPPORT, marker="o", ls="", label="held-out classes"),
-        ],
-        fontsize=7,
-        frameon=False,
-        loc="lower right",
-    )
-    for axis in axes[0]:
-        axis.set_xlabel("episodes", fontsize=8)
-        axis.tick_params(labelsize=8)
-    fig.suptitle(title, fontsize=10)
-    return fig
-
-
-_DASHES = ("--", ":", "-.", (0, (1, 3)))
-
-
-def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    """Mean of each value and up to ``width`` - 1 before it."""
-    if not len(values):
-        return values
-    sums = np.concatenate([[0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - width, 0)
-    return (sums[ends] - sums[starts]) / (ends - starts)
 
 
 def results_bars(
@@ -200,7 +123,7 @@ def against_fraction(
         axis.plot(
             [100 * x for x in xs], ys, "-o", color=colour, markersize=5, label=name
         )
-    for style, (name, value) in zip(_DASHES, controls.items()):
+    for style, (name, value) in zip(DASHES, controls.items()):
         axis.axhline(100 * value, color=CONTROL, linestyle=style, label=name)
     axis.set_xticks([100 * x for x in sorted(ticks)])
     top = max([*controls.values(), *(v for p in series.values() for v in p.values())])
@@ -230,25 +153,6 @@ def before_after(before: Sequence[float], after: Sequence[float]) -> Figure:
     return fig
 
 
-def loss_curves(losses: Mapping[str, Sequence[float]], xlabel: str = "steps") -> Figure:
-    """Losses against steps, a smoothed line for each name."""
-    fig, axes = figure(1, 1, 4.4, 2.6)
-    axis = axes[0, 0]
-    # From wide to narrow, so that lines on top of each other are all seen.
-    widths = np.linspace(1.2 + 1.3 * (len(losses) - 1), 1.2, len(losses))
-    for colour, width, (name, values) in zip(SERIES, widths, losses.items()):
-        smooth = _running_mean(np.asarray(values, dtype=float), 10)
-        steps = range(1, len(smooth) + 1)
-        axis.plot(steps, smooth, color=colour, linewidth=width, label=name)
-    axis.set_ylim(bottom=0)
-    axis.set_xlabel(xlabel, fontsize=8)
-    axis.set_ylabel("loss", fontsize=8)
-    axis.tick_params(labelsize=8)
-    if len(losses) > 1:
-        axis.legend(fontsize=8, frameon=False)
-    return fig
-
-
 def beside_paper(
     rows: Mapping[str, tuple[Mapping, Mapping]], height: float = 3.2, title: str = ""
 ) -> Figure:
@@ -261,7 +165,9 @@ def beside_paper(
     """
     fig, axes = figure(1, 2, 4.4, height)
     names = list(rows)
-    for axis, (key, label) in zip(axes[0], (("er", "ER (%)"), ("miou", "mIoU (%)"))):
+    for axis, (key, label) in zip(
+        axes[0], (("er", TITLES["er"]), ("miou", TITLES["miou"]))
+    ):
         for row, name in enumerate(names):
             paper, here = rows[name]
             value = paper.get(key)
@@ -274,10 +180,8 @@ def beside_paper(
         axis.set_yticks(range(len(names)), names if axis is axes[0, 0] else [])
         axis.set_ylim(max(len(names), 1) - 0.4, -0.6)
         axis.set_xlim(0, 100)
-        axis.grid(axis="x", color="#e5e5e5", linewidth=0.8)
-        axis.set_axisbelow(True)
+        tidy(axis, "x")
         axis.set_xlabel(label, fontsize=8)
-        axis.tick_params(labelsize=8)
     fig.legend(
         handles=[
             Line2D([], [], color=CONTROL, marker="D", ls="", label="paper, Pascal-5i"),
@@ -297,7 +201,5 @@ __all__ = [
     "before_after",
     "beside_paper",
     "curves",
-    "loss_curves",
     "results_bars",
-    "training_progress",
 ]

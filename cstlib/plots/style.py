@@ -6,6 +6,8 @@ The palette is Okabe and Ito's, which the common forms of colour blindness keep 
 
 from __future__ import annotations
 
+from typing import Literal
+
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
@@ -20,6 +22,13 @@ BACKGROUND = "#999999"
 CONTROL = "#666666"  # drawn dashed
 HEAT = "cividis"  # attention and other maps of one sign
 SIGNED = "PuOr"  # correlations around zero
+# What is compared has colours of its own, apart from those of the classes.
+SERIES = (QUERY, SUPPORT, CLASSES[0], CLASSES[2], CLASSES[3], CLASSES[1])
+MARKERS = "osD^vP"
+DASHES = ("--", ":", "-.", (0, (1, 3)))
+# A figure's name in records and in metrics, and what an axis says.
+TITLES = {"er": "ER (%)", "miou": "mIoU (%)", "fb_iou": "FB-IoU (%)"}
+FIGURES = (("exact_ratio", TITLES["er"]), ("miou", TITLES["miou"]))
 
 
 def figure(rows: int, columns: int, width: float, height: float):
@@ -57,6 +66,13 @@ def bare(axis: Axes, title: str = "", colour: str | None = None) -> None:
             spine.set_linewidth(2.5)
 
 
+def tidy(axis: Axes, along: Literal["x", "y"]) -> None:
+    """A pale grid behind the figures, across one axis, and small numbers at both."""
+    axis.grid(axis=along, color="#e5e5e5", linewidth=0.8)
+    axis.set_axisbelow(True)
+    axis.tick_params(labelsize=8)
+
+
 def tint(image, labels, strength: float = 0.55) -> np.ndarray:
     """Paint label map ``labels`` (H x W; 0 background, 1..5 classes, 255 void) on top."""
     painted = picture(image).astype(float).copy()
@@ -76,14 +92,20 @@ __all__ = [
     "BACKGROUND",
     "CLASSES",
     "CONTROL",
+    "DASHES",
+    "FIGURES",
     "HEAT",
+    "MARKERS",
     "QUERY",
+    "SERIES",
     "SIGNED",
     "SUPPORT",
+    "TITLES",
     "Axes",
     "Figure",
     "bare",
     "figure",
     "picture",
+    "tidy",
     "tint",
 ]
