@@ -19,10 +19,10 @@ from torch import Tensor
 from cstlib.data.voc import VocDataset
 from cstlib.enhancer_pairs import class_ids, first_names, masked_subset, pair_maps
 from cstlib.errors import CstlibError
+from cstlib.experiment_rows import SHARES
 from cstlib.features import Features
 from cstlib.worlds import World
 
-SHARES = (0.025, 0.05, 0.1)  # of the images with masks, as in Table 3
 DECIDED_AT = 0.05
 JUDGES = 200  # rows of each kind, on each fold
 

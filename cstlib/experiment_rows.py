@@ -32,6 +32,7 @@ class Row:
 
 
 def for_cst(**fields: Any) -> dict[str, Any]:
+    """What finds one of CST's lines in the paper."""
     return {"method": "CST", **fields}
 
 

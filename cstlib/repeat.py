@@ -48,6 +48,7 @@ class Repeated:
 
     @property
     def agrees(self) -> bool:
+        """Whether the two are as close as allowed."""
         return abs(self.after - self.before) <= self.allowed
 
 
