@@ -31,7 +31,7 @@ from cstlib.supervision import TrueMasks
 from cstlib.training import run_name, train
 from cstlib.worlds import World, name_in_files
 
-# Of training: enough for validation to level off on the miniature.
+# Of training, on the miniature. Notebook 06 shows which runs have levelled off by then.
 EPISODES = 6000
 
 

@@ -53,6 +53,7 @@ def recorded_cells(
     have: dict[str, dict],
     folds: Sequence[int] | None = None,
     seeds: Sequence[int] | None = None,
+    evenly: bool = False,
     **common: Any,
 ) -> dict[tuple[str, Measure, str], Cell]:
     """`results` of a table from whichever runs are recorded, running nothing.
@@ -60,6 +61,8 @@ def recorded_cells(
     Args:
         have: records by name, as `recorded` gives them.
         folds, seeds: which runs count, by default all.
+        evenly: of each row count only the runs with the most tests of the table, so
+            that the points of a curve over ways or shots are means over the same runs.
         common: as for `jobs`; 6,000 training episodes by default.
 
     Raises:
@@ -68,6 +71,13 @@ def recorded_cells(
     folds = range(world.n_folds) if folds is None else folds
     seeds = recorded_seeds(have) if seeds is None else seeds
     todo = jobs(table, world, folds, seeds, **{"episodes": EPISODES, **common})
+    if evenly:
+        lack = [len(job.missing(have)) for job in todo]
+        least = {
+            row.name: min(n for n, job in zip(lack, todo) if job.row is row)
+            for row in table.rows
+        }
+        todo = [job for n, job in zip(lack, todo) if n == least[job.row.name]]
     return results(todo, have)
 
 

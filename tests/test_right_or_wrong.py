@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cstlib.config import TrainConfig
-from cstlib.recorded import recorded_tests
+from cstlib.recorded import recorded_along, recorded_control, recorded_tests
 from cstlib.right_or_wrong import Verdict, judge, right_and_wrong
 
 PRESENT, ABSENT = torch.tensor([True, False]), torch.tensor([False, False])
@@ -87,6 +87,7 @@ def test_tests_of_one_setting_are_averaged_over_folds():
         {"heads": 1},
         {"lam": 0.5},
         {"data": "pascal"},
+        {"task": "fs-s"},
         {"kind": "control"},
     ],
 )
@@ -108,6 +109,25 @@ def test_the_usual_length_counts_and_of_equals_the_longest():
     usual = recorded_tests(PIXEL, [long, short, record(0.6, fold=1)])
     assert (usual[1, 1].episodes, usual[1, 1].runs) == (6000, 2)
     assert recorded_tests(PIXEL, [long, short])[1, 1].episodes == 20000
+
+
+def test_a_curve_is_a_mean_over_the_same_runs_at_every_point():
+    tested = {"kind": "evaluate", "way": 2}
+    first, second = {"seed": 0}, {"seed": 1}
+    records = [record(0.4, **first), record(0.2, **first, **tested)]
+    records.append(record(0.8, **second))  # one way alone
+    found = recorded_along("way", PIXEL, records)
+    assert {n: one.miou for n, one in found.items()} == {1: 0.4, 2: 0.2}
+    assert recorded_along("shot", PIXEL, records)[1].runs == 2
+    assert recorded_along("shot", PIXEL, []) == {}
+
+
+def test_controls_are_found_by_name_and_task():
+    control = {**record(0.1, kind="control", way=1), "control": "dino"}
+    other = {**record(0.9, kind="control", way=1, task="fs-s"), "control": "dino"}
+    found = recorded_control("dino", PIXEL, [control, other])
+    assert str(found[1, 1]) == " 1 run  of no training   ER 80.0   mIoU 10.0"
+    assert recorded_control("foreground", PIXEL, [control]) == {}
 
 
 def test_the_shipped_records_are_found():

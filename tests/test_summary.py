@@ -77,6 +77,17 @@ def test_the_main_table_has_means_and_spreads_over_folds_and_seeds():
     assert "| image level, pseudo-masks | - |" in main_results({})
 
 
+def test_a_curve_counts_the_runs_with_the_most_tests():
+    have = made_records({(0, 0): 0.2, (0, 1): 0.8})
+    (name,) = (name for name in have if "seed0" in name)
+    have[f"{name}-2way1shot"] = {**have[name], "seed": 0}
+    for evenly, first in ((False, (20, 80)), (True, (20,))):
+        cells = recorded_cells(find_table("1"), MINI, have, evenly=evenly)
+        assert cells["CST", (1, 1), "miou"].values == pytest.approx(first)
+        assert cells["CST", (2, 1), "miou"].values == pytest.approx((20,))
+        assert cells["HSNet, no pseudo-masks", (1, 1), "miou"].runs == 0
+
+
 def test_all_claims_are_in_their_table():
     text = summary.claims_table({})
     assert all(f"| {claim.text}" in text for claim in CLAIMS)

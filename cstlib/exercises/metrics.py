@@ -113,6 +113,9 @@ EXERCISES = [
                 lambda p: p.mean(1) >= 0.5
             ),
             "the comparison is the wrong way round": lambda p: p.mean(1) <= 0.5,
+            "you averaged over the classes; average over the shots, dimension 1": (
+                lambda p: p.mean(0) > 0.5
+            ),
         },
         praise="Each class is decided by itself: none, one or all may be present.",
     ),

@@ -141,7 +141,7 @@ EXERCISES = [
                 m, p.long()[:, None, None].expand(-1, *m.shape[2:])
             ),
         },
-        praise="Nothing in this loss says where the class is: hence the x rows.",
+        praise="Nothing in this loss says where the class is: hence the ✗ rows of Table 1.",
     ),
     Exercise(
         name="weak-loss",
@@ -180,6 +180,12 @@ EXERCISES = [
                     + _pixels(m, t & p[:, None, None], corners=False)
                 )
             ),
+            "you left out the pixels of images without the class: their targets are "
+            "empty masks, and these count": (
+                lambda c, m, t, p, lam: (
+                    lam * F.cross_entropy(c, p.long()) + _pixels(m[p], t[p])
+                )
+            ),
         },
         praise="That is all that image-level training minimises.",
     ),
@@ -202,6 +208,8 @@ EXERCISES = [
             "you cut off the fraction's rest; round to the nearest number": (
                 lambda n, f: sorted(n)[: max(1, int(f * len(n)))]
             ),
+            "two things about the count: round to the nearest number, and let it be "
+            "one at least": lambda n, f: sorted(n)[: int(f * len(n))],
         },
         praise="Names know nothing of content, so this is as good as a random draw.",
     ),
@@ -228,6 +236,8 @@ EXERCISES = [
             "training run does not know; it knows where the image is attended": (
                 lambda i, c, k, a: (i == c, torch.isin(i, torch.tensor([0, *k])))
             ),
+            "you left out void; what is left out here are attended pixels that belong "
+            "to no known class": lambda i, c, k, a: (i == c, i != 255),
         },
         praise="What nobody has claimed is not taught, in either direction.",
     ),

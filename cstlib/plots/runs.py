@@ -126,12 +126,13 @@ def against_fraction(
     for style, (name, value) in zip(DASHES, controls.items()):
         axis.axhline(100 * value, color=CONTROL, linestyle=style, label=name)
     axis.set_xticks([100 * x for x in sorted(ticks)])
-    top = max([*controls.values(), *(v for p in series.values() for v in p.values())])
-    axis.set_ylim(0, min(100, max(40, 140 * top)))
+    values = [*controls.values(), *(v for p in series.values() for v in p.values())]
+    axis.set_ylim(0, min(100, max(40, 140 * max(values, default=0))))
     axis.set_xlabel("training images with masks (%)", fontsize=8)
     axis.set_ylabel(label, fontsize=8)
     axis.tick_params(labelsize=8)
-    axis.legend(fontsize=8, frameon=False, ncols=3, loc="upper left")
+    if values:
+        axis.legend(fontsize=8, frameon=False, ncols=3, loc="upper left")
     return fig
 
 

@@ -122,10 +122,12 @@ def validation_curves(
     """
     fig, axes = figure(1, 1, 4.6, 2.8)
     axis = axes[0, 0]
+    highest = 0.0
     for number, (name, runs) in enumerate(series.items()):
         colour = SERIES[number % len(SERIES)]
         lines = [([v["episode"] for v in r], [100 * v[key] for v in r]) for r in runs]
         lines = [line for line in lines if line[0]]
+        highest = max([highest, *(y for _, ys in lines for y in ys)])
         for xs, ys in lines:
             axis.plot(xs, ys, color=colour, linewidth=0.8, alpha=0.5)
         if lines and all(xs == lines[0][0] for xs, _ in lines):
@@ -137,7 +139,7 @@ def validation_curves(
                 markersize=5,
                 label=f"{name}, mean of {len(lines)}",
             )
-    axis.set_ylim(0, 100)
+    axis.set_ylim(0, min(100, max(40, 1.6 * highest)))  # with room for the legend
     axis.set_xlim(left=0)
     axis.set_xlabel("training episodes", fontsize=8)
     axis.set_ylabel(f"validation {TITLES.get(key, key)}", fontsize=8)
