@@ -18,6 +18,7 @@ from cstlib.verdicts import (
     Verdict,
     as_text,
     judge,
+    judge_longest,
     published,
     verdict,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "Verdict",
     "as_text",
     "judge",
+    "judge_longest",
     "published",
     "verdict",
 ]

@@ -17,7 +17,7 @@ from cstlib.features import add_cache_option
 from cstlib.repeat import as_text as repeated_text
 from cstlib.repeat import repeat
 from cstlib.reproduce import EPISODES, jobs, recorded, run_job
-from cstlib.result_tables import as_text, recorded_seeds
+from cstlib.result_tables import as_text, recorded_lengths, recorded_seeds
 from cstlib.worlds import load_world
 
 
@@ -50,7 +50,11 @@ def add_parser(subparsers) -> None:
         nargs="+",
         help="of weights and order (0; with --show and --claims, all that are recorded)",
     )
-    add("--episodes", type=int, default=EPISODES, help=f"of training ({EPISODES})")
+    add(
+        "--episodes",
+        type=int,
+        help=f"of training ({EPISODES}; with --claims, the longest that there are)",
+    )
     add("--test-episodes", type=int, default=1000, help="of each test (1000)")
     add("--precision", choices=PRECISIONS, default=TrainConfig().precision)
     add("--device", help="cpu, cuda, ... (a GPU if there is one)")
@@ -94,7 +98,7 @@ def _run(args: argparse.Namespace, table: Table, device: torch.device) -> int:
         folds,
         seeds,
         args.test_episodes,
-        episodes=args.episodes,
+        episodes=args.episodes or EPISODES,
         precision=args.precision,
     )
     if not args.show:
@@ -123,10 +127,11 @@ def judged(args: argparse.Namespace) -> str:
         "backbone": world.backbone,
         "folds": folds,
         "seeds": args.seeds or recorded_seeds(have),
-        "episodes": args.episodes,
+        "lengths": [args.episodes] if args.episodes else recorded_lengths(have),
         "precision": args.precision,
     }
-    return claims.as_text([claims.judge(one, have, **runs) for one in claims.CLAIMS])
+    judged = (claims.judge_longest(one, have, **runs) for one in claims.CLAIMS)
+    return claims.as_text(list(judged))
 
 
 def _run_all(todo, world, device) -> None:

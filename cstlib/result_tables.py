@@ -47,6 +47,12 @@ def recorded_seeds(have: Mapping[str, Mapping[str, Any]]) -> list[int]:
     return sorted({record.get("seed", 0) for record in have.values()}) or [0]
 
 
+def recorded_lengths(have: Mapping[str, Mapping[str, Any]]) -> list[int]:
+    """For how many episodes those records were trained, rising; 6,000 without any."""
+    runs = (record for record in have.values() if record.get("kind") == "train")
+    return sorted({record["config"]["episodes"] for record in runs}) or [EPISODES]
+
+
 def recorded_cells(
     table: Table,
     world: World,

@@ -28,6 +28,7 @@ from cstlib.reproduce import EPISODES, recorded
 from cstlib.result_tables import (
     Cell,
     recorded_cells,
+    recorded_lengths,
     recorded_runs,
     recorded_seeds,
 )
@@ -63,23 +64,37 @@ def runs_table() -> str:
 def main_results(have: dict[str, dict] | None = None) -> str:
     """The main settings, mean ± spread over the recorded folds and seeds.
 
+    Of trainings that are longer than the usual one only the lines with runs are shown.
+
     Args:
         have: records by name; those of ``data/results`` by default.
     """
     have = recorded() if have is None else have
+    longer = [n for n in recorded_lengths(have) if n > EPISODES]
+    parts = [_main_table(have, EPISODES), effort(have), still_rising(have)]
+    for episodes in longer:
+        if table := _main_table(have, episodes):
+            parts += [f"The same after {episodes:,} training episodes:", table]
+    return "\n\n".join(parts)
+
+
+def _main_table(have: dict[str, dict], episodes: int) -> str:
+    """In Markdown; whole for the usual length, else the trained lines with runs."""
     table = find_table("main")
-    cells = recorded_cells(table, MINI, have)
-    lines = [
-        "| CST, 1-way 1-shot | ER | paper | mIoU | paper | FB-IoU | runs |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    cells = recorded_cells(table, MINI, have, episodes=episodes)
+    lines = []
     for row in table.rows:
         er, miou, fb = (
             cells[row.name, (1, 1), figure] for figure in ("er", "miou", "fb_iou")
         )
+        if episodes != EPISODES and (row.control or not miou.runs):
+            continue
         shown = [er, _paper(er), miou, _paper(miou), fb, miou.runs]
         lines.append("| " + " | ".join(map(str, [row.name, *shown])) + " |")
-    return "\n".join([*lines, "", effort(have), "", still_rising(have)])
+    if not lines:
+        return ""
+    head = "| CST, 1-way 1-shot | ER | paper | mIoU | paper | FB-IoU | runs |"
+    return "\n".join([head, "|---|---|---|---|---|---|---|", *lines])
 
 
 def effort(have: dict[str, dict]) -> str:
@@ -129,9 +144,9 @@ def judged(have: dict[str, dict] | None = None) -> list[Verdict]:
         "backbone": MINI.backbone,
         "folds": range(MINI.n_folds),
         "seeds": recorded_seeds(have),
-        "episodes": EPISODES,
+        "lengths": recorded_lengths(have),
     }
-    return [verdicts.judge(claim, have, **runs) for claim in claims.CLAIMS]
+    return [verdicts.judge_longest(claim, have, **runs) for claim in claims.CLAIMS]
 
 
 def claims_table(have: dict[str, dict] | None = None) -> str:

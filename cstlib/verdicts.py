@@ -5,7 +5,8 @@ of CST without, say. Here it is taken run by run, on the same fold with the same
 so that what a fold makes easy or hard cancels. The rule was fixed before the runs: with
 the mean effect and twice its standard error, a claim *holds* if the whole interval is
 beyond the claim's bound, *does not hold* if it is wholly on the other side, and is *too
-close to call* otherwise, or with fewer than three pairs of runs.
+close to call* otherwise, or with fewer than three pairs of runs. Where runs of several
+lengths are recorded, those of the longest training count that three pairs have.
 
 Two more figures are taken pair by pair in the same way. "parameters" counts those of
 the learner, in millions. "episodes" is the head start of the faster of two trainings:
@@ -41,7 +42,8 @@ RULE = (
     "An effect is taken run by run, on the same fold with the same seed. A claim holds "
     "if the mean effect is beyond the claim's bound by more than twice its standard "
     "error, does not hold if it is on the other side by as much, and is too close to "
-    "call otherwise."
+    "call otherwise. It is judged on the longest training that at least three pairs of "
+    "its runs have."
 )
 
 
@@ -92,6 +94,7 @@ class Verdict:
 
     ``spread`` is the standard deviation of the effect over folds and seeds, ``error``
     its standard error. ``effect`` is None without runs, the other two also with one.
+    ``episodes`` is how long the runs trained.
     """
 
     claim: Claim
@@ -101,6 +104,25 @@ class Verdict:
     runs: int
     says: str
     spread: float | None = None
+    episodes: int = 0
+
+
+def judge_longest(
+    claim: Claim, have: dict[str, dict], lengths: Sequence[int], **runs: Any
+) -> Verdict:
+    """A claim on the longest of these trainings that has enough runs for a verdict.
+
+    Where none has, on the one with the most runs.
+
+    Args:
+        lengths: in training episodes. have, runs: as for `judge`.
+    """
+    found = [
+        judge(claim, have, episodes=length, **runs)
+        for length in sorted(lengths, reverse=True)
+    ]
+    enough = (one for one in found if one.runs >= LEAST_RUNS)
+    return next(enough, max(found, key=lambda one: one.runs))
 
 
 def judge(
@@ -110,18 +132,21 @@ def judge(
     backbone: str,
     folds: Sequence[int],
     seeds: Sequence[int],
+    episodes: int,
     **common: Any,
 ) -> Verdict:
     """A claim on the recorded runs.
 
     Args:
-        have: records by name. data, backbone, folds, seeds, common: which runs count.
+        have: records by name. data, backbone, folds, seeds, episodes, common: which
+            runs count.
     """
+    common |= {"backbone": backbone, "episodes": episodes}
     effects: list[float] = []
     for seed in seeds:
         for fold in folds:
             found = [
-                have.get(_name(term, data, fold, seed, backbone=backbone, **common))
+                have.get(_name(term, data, fold, seed, **common))
                 for term in claim.terms
             ]
             there = [record for record in found if record is not None]
@@ -138,6 +163,7 @@ def judge(
         len(effects),
         verdict(value, error, len(effects), claim.bound, claim.below),
         spread,
+        episodes,
     )
 
 
@@ -216,14 +242,17 @@ def _effect(claim: Claim, found: Sequence[Mapping[str, Any]]) -> float | None:
 def as_text(verdicts: Sequence[Verdict]) -> str:
     """A claim a line: the paper's effect, ours, and the verdict.
 
-    What stands after ± is the standard deviation over folds and seeds.
+    What stands after ± is the standard deviation over folds and seeds; "trained" is
+    for how many episodes.
     """
     width = max(len(v.claim.text) for v in verdicts)
-    lines = [f"{'claim':<{width}}  {'paper':>6}  {'here':>14}  runs  verdict"]
+    heads = f"{'paper':>6}  {'here':>14}  runs  trained  verdict"
+    lines = [f"{'claim':<{width}}  {heads}"]
     for v in verdicts:
         paper, here = effects_in_words(v)
         lines.append(
-            f"{v.claim.text:<{width}}  {paper:>6}  {here:>14}  {v.runs:>4}  {v.says}"
+            f"{v.claim.text:<{width}}  {paper:>6}  {here:>14}  {v.runs:>4}"
+            f"  {v.episodes:>7,}  {v.says}"
         )
     return "\n".join(lines)
 
@@ -231,14 +260,14 @@ def as_text(verdicts: Sequence[Verdict]) -> str:
 def as_markdown(verdicts: Sequence[Verdict]) -> str:
     """The same as a table in Markdown, with the unit where it is not points."""
     lines = [
-        "| claim | in the paper | effect there | effect here | runs | verdict |",
-        "|---|---|---|---|---|---|",
+        "| claim | in the paper | effect there | effect here | runs | trained | verdict |",
+        "|---|---|---|---|---|---|---|",
     ]
     for v in verdicts:
         paper, here = effects_in_words(v)
         unit = UNITS.get(v.claim.figure)
         text = v.claim.text + (f" ({unit})" if unit else "")
-        cells = (text, v.claim.where, paper, here, v.runs, v.says)
+        cells = (text, v.claim.where, paper, here, v.runs, f"{v.episodes:,}", v.says)
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
 

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from cstlib.claims import CLAIMS, FAILS, HOLDS, OPEN, as_text, judge, published, verdict
+from cstlib.claims import (
+    CLAIMS,
+    FAILS,
+    HOLDS,
+    OPEN,
+    as_text,
+    judge,
+    judge_longest,
+    published,
+    verdict,
+)
 from cstlib.experiment_rows import Row
 from cstlib.experiments import configuration
 from cstlib.reproduce import record_name
@@ -17,11 +27,11 @@ def claim(text):
     return next(c for c in CLAIMS if c.text.startswith(text))
 
 
-def made_records(term, figures):
+def made_records(term, figures, **changes):
     """Records of one term with these mIoUs (of 1) on folds 0, 1, ..."""
-    found = {}
+    found, common = {}, {**COMMON, **changes}
     for fold, miou in enumerate(figures):
-        config = configuration(Row("", term.settings), fold=fold, seed=0, **COMMON)
+        config = configuration(Row("", term.settings), fold=fold, seed=0, **common)
         metrics = {"background": {"miou": miou, "exact_ratio": 0.5, "fb_iou": 0.5}}
         found[record_name(config, term.measure)] = {"metrics": metrics}
     return found
@@ -72,8 +82,17 @@ def test_effects_are_taken_run_by_run():
     assert (found.says, found.paper) == (HOLDS, 17.2)
     line = as_text([found]).splitlines()[-1]
     assert found.spread == pytest.approx(1.0)
-    assert line.split() == [*one.text.split(), "+17.2", "+10.0", "±", "1.0", "3", HOLDS]
-    row = f"| {one.text} | Table 1 | +17.2 | +10.0 ± 1.0 | 3 | {HOLDS} |"
+    assert line.split() == [
+        *one.text.split(),
+        "+17.2",
+        "+10.0",
+        "±",
+        "1.0",
+        "3",
+        "600",
+        HOLDS,
+    ]
+    row = f"| {one.text} | Table 1 | +17.2 | +10.0 ± 1.0 | 3 | 600 | {HOLDS} |"
     assert as_markdown([found]).splitlines()[-1] == row
     said = in_sentences([found, judge(one, {}, folds=[0], seeds=[0], **COMMON)])
     assert said.splitlines() == [
@@ -90,6 +109,21 @@ def test_runs_with_another_budget_do_not_count():
     other = {**COMMON, "episodes": 1200}
     found = judge(one, have, folds=range(4), seeds=[0], **other)
     assert (found.runs, found.effect, found.says) == (0, None, "too few runs (0)")
+
+
+def test_the_longest_training_with_enough_runs_counts():
+    one = claim("pseudo-masks beat")
+    have = {}
+    runs = {k: v for k, v in COMMON.items() if k != "episodes"}
+    runs |= {"folds": range(4), "seeds": [0]}
+    for length, figures in ((6000, [0.3] * 4), (9000, [0.5] * 3), (12000, [0.9] * 2)):
+        for term, less in zip(one.terms, (0, 0.1)):
+            values = [figure - less for figure in figures]
+            have |= made_records(term, values, episodes=length)
+    found = judge_longest(one, have, [6000, 9000, 12000], **runs)
+    assert (found.episodes, found.runs) == (9000, 3)
+    few = judge_longest(one, have, [12000, 18000], **runs)
+    assert (few.episodes, few.says) == (12000, "too few runs (2)")
 
 
 def course(*figures):

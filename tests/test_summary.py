@@ -37,15 +37,17 @@ def test_recorded_pixel_runs_beat_every_blind_control():
         assert record["metrics"]["background"]["miou"] > 0.3
 
 
-def made_records(mious):
+def made_records(mious, episodes=6000):
     """Image-level CST, (fold, seed) -> mIoU, by name."""
     found = {}
     for (fold, seed), miou in mious.items():
         row = find_table("main").rows[4]
-        config = configuration(row, "mini", fold, seed, backbone="dino-mini")
+        settings = {"backbone": "dino-mini", "episodes": episodes}
+        config = configuration(row, "mini", fold, seed, **settings)
         figures = {"exact_ratio": 0.5, "miou": miou, "fb_iou": 0.6}
         found[run_name(config)] = {
             "kind": "train",
+            "config": {"episodes": episodes},
             "seed": seed,
             "duration_s": 1800,
             "metrics": {"background": figures},
@@ -75,6 +77,14 @@ def test_the_main_table_has_means_and_spreads_over_folds_and_seeds():
     # Whatever is missing is a dash, and no row is left out.
     assert text.count("| - |") and len(text.splitlines()) == 2 + 9 + 4
     assert "| image level, pseudo-masks | - |" in main_results({})
+
+
+def test_longer_trainings_have_a_table_of_their_own():
+    have = made_records({(0, 0): 0.2}) | made_records({(0, 0): 0.5}, episodes=9000)
+    usual, longer = main_results(have).split("The same after 9,000 training episodes:")
+    assert "| 20.0 |" in usual and "| 50.0 |" not in usual
+    rows = longer.strip().splitlines()[2:]
+    assert len(rows) == 1 and "| 50.0 | 33.2 |" in rows[0]
 
 
 def test_a_curve_counts_the_runs_with_the_most_tests():
