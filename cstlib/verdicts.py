@@ -112,7 +112,7 @@ def judge_longest(
 ) -> Verdict:
     """A claim on the longest of these trainings that has enough runs for a verdict.
 
-    Where none has, on the one with the most runs.
+    Where none has, on the one with the most runs; of equals, on the shortest.
 
     Args:
         lengths: in training episodes. have, runs: as for `judge`.
@@ -122,7 +122,7 @@ def judge_longest(
         for length in sorted(lengths, reverse=True)
     ]
     enough = (one for one in found if one.runs >= LEAST_RUNS)
-    return next(enough, max(found, key=lambda one: one.runs))
+    return next(enough, max(reversed(found), key=lambda one: one.runs))
 
 
 def judge(
