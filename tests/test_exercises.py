@@ -91,3 +91,21 @@ def test_a_value_may_be_asked_for(monkeypatch):
 def test_unknown_names_are_said():
     with pytest.raises(CstlibError, match="no exercise 'ratio': choose one of"):
         check("ratio", None)
+
+
+def test_few_wrong_values_stand_beside_the_right_ones():
+    bits = verdict("presence-bits", lambda mask, classes: [False] * len(classes))
+    assert "check 1 of 4 it should be [True], yours is [False]." in bits
+    shares = verdict("class-probabilities", lambda classes, own: [0.1] * len(classes))
+    assert shares.endswith("yours is [0.1, 0.1, 0.1, 0.1, 0.1].")
+
+
+def test_a_dict_is_no_list():
+    def by_class(classes, query_class):
+        return dict.fromkeys(classes, 0.5)
+
+    said = verdict("class-probabilities", by_class)
+    assert (
+        said
+        == "Not yet: on check 1 of 3 a list or an array is wanted, yours is a dict."
+    )

@@ -24,6 +24,7 @@ from numpy.random import RandomState
 from cstlib.errors import CstlibError
 
 UNSOLVED = "Not solved yet"
+_SHOWN = 5  # as many wrong values are shown beside the right ones
 RIGHT = "Right."
 
 
@@ -171,6 +172,8 @@ def _difference(found: list, wanted: list, tolerance: float) -> str:
         if not _equal(a, b, tolerance)
     )
     call = f"on check {number} of {len(found)}"
+    if isinstance(got, (dict, set)):
+        return f"{call} a list or an array is wanted, yours is a {type(got).__name__}."
     try:
         a, b = _array(got), _array(right)
     except (ValueError, TypeError):
@@ -181,8 +184,17 @@ def _difference(found: list, wanted: list, tolerance: float) -> str:
         return f"{call} it should be {right!r}, yours is {got!r}."
     if a.ndim == 0:
         return f"{call} it should be {float(b):.4g}, yours is {float(a):.4g}."
+    if a.ndim == 1 and a.size <= _SHOWN:
+        return f"{call} it should be {_listed(b)}, yours is {_listed(a)}."
     worst = np.abs(a.astype(float) - b.astype(float)).max()
     return f"{call} the shape is right, but values are off by up to {worst:.2g}."
+
+
+def _listed(array: np.ndarray) -> str:
+    """Few values as Python writes them, rounded to four digits."""
+    if array.dtype.kind == "b":
+        return str(array.tolist())
+    return str([float(f"{v:.4g}") for v in array])
 
 
 __all__ = ["Exercise", "check", "exercises", "find", "verdict"]

@@ -53,6 +53,15 @@ EXERCISES = [
             "divide the products by the root of d before the softmax": (
                 lambda q, k: _scores(q, k).softmax(-1)[:, 1:]
             ),
+            "divide by the *root* of d; yours divides by d itself": (
+                lambda q, k: (_scores(q, k) / k.shape[-1]).softmax(-1)[:, 1:]
+            ),
+            "d is the keys' last axis; yours comes from the page above, where it is 16": (
+                lambda q, k: (_scores(q, k) / 16**0.5).softmax(-1)[:, 1:]
+            ),
+            "the class token's share stands first; you drop the last patch instead": (
+                lambda q, k: (_scores(q, k) / k.shape[-1] ** 0.5).softmax(-1)[:, :-1]
+            ),
             "is your softmax over the heads? It goes over the keys": (
                 lambda q, k: (_scores(q, k) / k.shape[-1] ** 0.5).softmax(0)[:, 1:]
             ),
@@ -94,6 +103,17 @@ EXERCISES = [
             ),
             "the teacher is the target: its choice stands outside the logarithm": (
                 lambda s, t, ts, tt: _loss(t, s, tt, ts)
+            ),
+            "the sign: a cross-entropy is minus the mean of log-probabilities": (
+                lambda s, t, ts, tt: -_loss(s, t, ts, tt)
+            ),
+            "scores are divided by the temperature: a small one makes them sharper": (
+                lambda s, t, ts, tt: _loss(s, t, 1 / ts, 1 / tt)
+            ),
+            "the target is a choice that sums to one: the teacher needs a softmax too": (
+                lambda s, t, ts, tt: (
+                    -((t / tt) * (s / ts).log_softmax(-1)).sum(-1).mean()
+                )
             ),
             "sum over the prototypes, then take the mean over the images": (
                 lambda s, t, ts, tt: _loss(s, t, ts, tt) / s.shape[1]

@@ -44,6 +44,10 @@ def _enlarged(mean, size, aligned=True):
     )[0, 0]
 
 
+def _stretched(soft):
+    return (soft - soft.min()) / (soft.max() - soft.min())
+
+
 def _cut(mean, size, threshold):
     return (_enlarged(mean, size) + 1) / 2 > threshold
 
@@ -60,6 +64,12 @@ EXERCISES = [
             ),
             "average over the heads, the first axis; the patches stay": (
                 lambda maps, grid: maps.mean(1)
+            ),
+            "divide by the number of heads: that is their sum": (
+                lambda maps, grid: maps.sum(0).reshape(grid)
+            ),
+            "lay the patches out: the grid's h rows of w are wanted": (
+                lambda maps, grid: maps.mean(0)
             ),
             "the brightest head is not the mean of all heads": (
                 lambda maps, grid: maps.amax(0).reshape(grid)
@@ -101,7 +111,7 @@ EXERCISES = [
             "the threshold is meant for [0, 1]; move the cosines there first": (
                 lambda mean, size, t: _enlarged(mean, size) > t
             ),
-            "enlarge first and cut then; yours has the patches' staircase": (
+            "enlarge first, bilinearly, cut then; yours has the patches' staircase": (
                 lambda mean, size, t: (
                     F.interpolate(((mean + 1) / 2 > t).float()[None, None], size)[0, 0]
                     > 0.5
@@ -109,6 +119,12 @@ EXERCISES = [
             ),
             "the corners of map and image coincide here: align_corners=True": (
                 lambda mean, size, t: (_enlarged(mean, size, False) + 1) / 2 > t
+            ),
+            "every map is moved alike, (a + 1) / 2, and not stretched to its own range": (
+                lambda mean, size, t: _stretched(_enlarged(mean, size)) > t
+            ),
+            "the cut is missing: True where the map is above the threshold": (
+                lambda mean, size, t: (_enlarged(mean, size) + 1) / 2
             ),
             "True is where the map is above the threshold; yours is the reverse": (
                 lambda mean, size, t: ~_cut(mean, size, t)

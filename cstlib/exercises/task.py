@@ -75,6 +75,12 @@ EXERCISES = [
             "you give the opposite: True means that the class is there": (
                 lambda mask, classes: [not bit for bit in _presence(mask, classes)]
             ),
+            "a bit is wanted, not the number of pixels: is there any?": (
+                lambda mask, classes: [int((mask == c).sum()) for c in classes]
+            ),
+            "the mask holds class ids, not places: compare with the class itself": (
+                lambda mask, classes: _presence(mask, range(1, len(classes) + 1))
+            ),
         },
         praise="Presence needs no mask in training: a label file says the same.",
     ),
@@ -90,6 +96,11 @@ EXERCISES = [
             "divide the rest by the number of *other* classes, one less than all": (
                 lambda classes, query_class: [
                     0.5 if c == query_class else 0.5 / len(classes) for c in classes
+                ]
+            ),
+            "count the other classes in `classes`; `others` from above is fold 0's": (
+                lambda classes, query_class: [
+                    0.5 if c == query_class else 0.5 / 4 for c in classes
                 ]
             ),
             "that is a uniform draw; the query's class comes half of the time": (
@@ -112,6 +123,12 @@ EXERCISES = [
             ),
             "you divide by the truth alone; the union also holds what was invented": (
                 lambda p, t: (p & t).sum() / t.sum()
+            ),
+            "the union counts a pixel that is in both once; a sum of areas, twice": (
+                lambda p, t: (p & t).sum() / (p.sum() + t.sum())
+            ),
+            "this is the share of right pixels: background would count as found": (
+                lambda p, t: (p == t).mean()
             ),
         },
         praise="Summing lets a large object weigh as much as it covers.",

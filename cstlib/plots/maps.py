@@ -23,7 +23,12 @@ from cstlib.plots.style import (
 )
 
 
-def attention(image: Tensor, maps: Mapping[str, Tensor], mean: bool = True) -> Figure:
+def attention(
+    image: Tensor,
+    maps: Mapping[str, Tensor],
+    mean: bool = True,
+    support: bool = False,
+) -> Figure:
     """Attention maps of one image head by head, a row for each backbone.
 
     Every panel has its own colour scale, from its smallest value (dark) to its
@@ -33,12 +38,13 @@ def attention(image: Tensor, maps: Mapping[str, Tensor], mean: bool = True) -> F
         image: 3 x H x W.
         maps: name -> M x h x w, all with the same M.
         mean: add the heads' mean as a last column.
+        support: frame the image as a support's, not as a query's.
     """
     heads = len(next(iter(maps.values())))
     fig, axes = figure(len(maps), 1 + heads + mean, 1.3, 1.55)
     for row, (name, heat) in zip(axes, maps.items()):
         row[0].imshow(picture(image))
-        bare(row[0], name, QUERY)
+        bare(row[0], name, SUPPORT if support else QUERY)
         for head, axis in enumerate(row[1 : heads + 1]):
             axis.imshow(np.asarray(heat[head]), cmap=HEAT)
             bare(axis, f"head {head + 1}")
@@ -146,7 +152,7 @@ def threshold_sweep(
     axis.set_ylabel("IoU with the objects")
     axis.set_xlim(thresholds[0], thresholds[-1])
     axis.set_ylim(0, 1)
-    axis.legend(frameon=False, fontsize=8, loc="upper left", ncols=2)
+    axis.legend(frameon=False, fontsize=8, loc="upper right")
     return fig
 
 

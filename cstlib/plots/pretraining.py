@@ -35,6 +35,7 @@ def live_pretraining(
         axis.set_title(title, fontsize=9)
         axis.set_xlabel("step", fontsize=8)
         axis.set_xlim(1, max(steps, 2))
+        axis.xaxis.get_major_locator().set_params(integer=True)
         axis.tick_params(labelsize=8)
     axes[0, 1].set_ylim(0, 1.02)
     axes[0, 2].set_ylim(0, 1.02)
