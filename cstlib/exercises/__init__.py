@@ -83,7 +83,7 @@ def verdict(name: str, answer: Any) -> str:
         wrong = [mistaken(*_copies(call)) for call in calls]
         if _all_equal(found, wrong, exercise.tolerance):
             return f"Not yet: {hint}"
-    return f"Not yet: {_difference(found, wanted, exercise.tolerance)}"
+    return f"Not yet: {_difference(calls, found, wanted, exercise.tolerance)}"
 
 
 def find(name: str) -> Exercise:
@@ -163,7 +163,7 @@ def _all_equal(found: list, wanted: list, tolerance: float) -> bool:
     return all(_equal(a, b, tolerance) for a, b in zip(found, wanted))
 
 
-def _difference(found: list, wanted: list, tolerance: float) -> str:
+def _difference(calls: list, found: list, wanted: list, tolerance: float) -> str:
     """In a sentence, how the first wrong result differs from the right one."""
     number, got, right = next(
         (i, a, b)
@@ -171,6 +171,9 @@ def _difference(found: list, wanted: list, tolerance: float) -> str:
         if not _equal(a, b, tolerance)
     )
     call = f"on check {number} of {len(found)}"
+    asked = calls[number - 1]
+    if asked and all(isinstance(a, (bool, int, float)) for a in asked):
+        call += f", with {', '.join(f'{a:g}' for a in asked)},"
     try:
         a, b = _array(got), _array(right)
     except (ValueError, TypeError):
@@ -180,9 +183,21 @@ def _difference(found: list, wanted: list, tolerance: float) -> str:
     if not _numeric(a) or not _numeric(b):
         return f"{call} it should be {right!r}, yours is {got!r}."
     if a.ndim == 0:
-        return f"{call} it should be {float(b):.4g}, yours is {float(a):.4g}."
+        return f"{call} it should be {_figure(b)}, yours is {_figure(a)}."
+    if (
+        a.dtype.kind == "f"
+        and np.isnan(a).any()
+        and not np.isnan(b.astype(float)).any()
+    ):
+        return f"{call} the shape is right, but some values are NaN."
     worst = np.abs(a.astype(float) - b.astype(float)).max()
     return f"{call} the shape is right, but values are off by up to {worst:.2g}."
+
+
+def _figure(value: np.ndarray) -> str:
+    """Whole numbers in full, others to four digits."""
+    number = float(value)
+    return f"{number:,.0f}" if number.is_integer() else f"{number:.4g}"
 
 
 __all__ = ["Exercise", "check", "exercises", "find", "verdict"]
