@@ -59,6 +59,24 @@ def test_other_wrong_answers_are_measured():
     assert "off by up to 2" in values
 
 
+def test_a_wrong_number_comes_with_what_it_was_asked_for():
+    said = verdict("learner-size", lambda channels: 1.5)
+    assert "on check 1 of 4, with 72, it should be 366,004, yours is 1.5" in said
+
+
+def test_nan_is_named():
+    said = verdict("head-correlation", lambda q, s, *_: torch.nan * (q @ s.T))
+    assert said.endswith("the shape is right, but some values are NaN.")
+
+
+def test_a_softmax_over_the_wrong_axis_is_named_in_spite_of_its_nan():
+    def over_questions(similarity, mask):
+        keep = torch.cat([torch.ones(1, dtype=torch.bool), mask])
+        return similarity.masked_fill(~keep, -torch.inf).softmax(0)
+
+    assert "over the support axis?" in verdict("masked-attention", over_questions)
+
+
 def test_an_answer_cannot_spoil_the_inputs():
     def in_place(masks, presence):
         masks[~presence] = False

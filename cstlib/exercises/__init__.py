@@ -84,7 +84,7 @@ def verdict(name: str, answer: Any) -> str:
         wrong = [mistaken(*_copies(call)) for call in calls]
         if _all_equal(found, wrong, exercise.tolerance):
             return f"Not yet: {hint}"
-    return f"Not yet: {_difference(found, wanted, exercise.tolerance)}"
+    return f"Not yet: {_difference(calls, found, wanted, exercise.tolerance)}"
 
 
 def find(name: str) -> Exercise:
@@ -164,7 +164,7 @@ def _all_equal(found: list, wanted: list, tolerance: float) -> bool:
     return all(_equal(a, b, tolerance) for a, b in zip(found, wanted))
 
 
-def _difference(found: list, wanted: list, tolerance: float) -> str:
+def _difference(calls: list, found: list, wanted: list, tolerance: float) -> str:
     """In a sentence, how the first wrong result differs from the right one."""
     number, got, right = next(
         (i, a, b)
@@ -174,6 +174,9 @@ def _difference(found: list, wanted: list, tolerance: float) -> str:
     call = f"on check {number} of {len(found)}"
     if isinstance(got, (dict, set)):
         return f"{call} a list or an array is wanted, yours is a {type(got).__name__}."
+    asked = calls[number - 1]
+    if asked and all(isinstance(a, (bool, int, float)) for a in asked):
+        call += f", with {', '.join(f'{a:g}' for a in asked)},"
     try:
         a, b = _array(got), _array(right)
     except (ValueError, TypeError):
@@ -183,7 +186,13 @@ def _difference(found: list, wanted: list, tolerance: float) -> str:
     if not _numeric(a) or not _numeric(b):
         return f"{call} it should be {right!r}, yours is {got!r}."
     if a.ndim == 0:
-        return f"{call} it should be {float(b):.4g}, yours is {float(a):.4g}."
+        return f"{call} it should be {_figure(b)}, yours is {_figure(a)}."
+    if (
+        a.dtype.kind == "f"
+        and np.isnan(a).any()
+        and not np.isnan(b.astype(float)).any()
+    ):
+        return f"{call} the shape is right, but some values are NaN."
     if a.ndim == 1 and a.size <= _SHOWN:
         return f"{call} it should be {_listed(b)}, yours is {_listed(a)}."
     worst = np.abs(a.astype(float) - b.astype(float)).max()
@@ -195,6 +204,12 @@ def _listed(array: np.ndarray) -> str:
     if array.dtype.kind == "b":
         return str(array.tolist())
     return str([float(f"{v:.4g}") for v in array])
+
+
+def _figure(value: np.ndarray) -> str:
+    """Whole numbers in full, others to four digits."""
+    number = float(value)
+    return f"{number:,.0f}" if number.is_integer() else f"{number:.4g}"
 
 
 __all__ = ["Exercise", "check", "exercises", "find", "verdict"]

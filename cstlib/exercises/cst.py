@@ -84,6 +84,7 @@ def _labels(fg_prob: Tensor) -> Tensor:
 def _label_maps(random: RandomState):
     for way, shot in ((1, 1), (2, 3), (4, 2)):
         yield (torch.tensor(random.rand(way, shot, 6, 7)).float(),)
+    yield (torch.full((1, 2, 2, 2), 0.5),)
 
 
 def _argmax_after(shots: Tensor) -> Tensor:
@@ -105,6 +106,9 @@ EXERCISES = [
             "the class token is missing: it is never pooled and stays first": (
                 _patches_only
             ),
+            "the class token comes first, and the pooled patches after it": (
+                lambda tokens, kernel: _pool(tokens, kernel).roll(-1, dims=-1)
+            ),
             "you take each square's maximum; the paper's pooling is an average": _maxima,
             "you average tokens in a row; lay the patches out as a square map first": (
                 _in_a_row
@@ -119,7 +123,8 @@ EXERCISES = [
         inputs=_similarities,
         mistakes={
             "is your softmax over the support axis? Each row should sum to 1": (
-                lambda s, mask: _forbid(s, ~_with_class(mask)).softmax(0).nan_to_num()
+                # A closed key is all minus infinity there: its column is NaN.
+                lambda s, mask: _forbid(s, ~_with_class(mask)).softmax(0)
             ),
             "the class token must stay open: the mask speaks of patches only": (
                 lambda s, mask: _forbid(s, ~_with_class(mask) | _first(mask)).softmax(1)
@@ -132,6 +137,9 @@ EXERCISES = [
             ),
             "the mask is the wrong way round: 1 marks the object, which stays": (
                 lambda s, mask: _forbid(s, ~_with_class(~mask)).softmax(1)
+            ),
+            "you close what is open: minus infinity goes where the mask is 0": (
+                lambda s, mask: _forbid(s, _with_class(mask)).softmax(1)
             ),
         },
         praise="With an empty mask all weight goes to the class token, and no NaN.",
@@ -154,6 +162,17 @@ EXERCISES = [
             "you look at the first shot alone; average over all of them": (
                 lambda p: _argmax_after(p[:, 0])
             ),
+            "you average over the classes; the shots are axis 1": (
+                lambda p: _argmax_after(p.mean(0))
+            ),
+            "you cut each shot at 0.5; average the probabilities, then cut": (
+                lambda p: _argmax_after((p >= 0.5).float().mean(1))
+            ),
+            "a pixel at exactly 0.5 is no background: equation (8) has >= there": (
+                lambda p: torch.where(
+                    p.mean(1).amax(0) > 0.5, p.mean(1).argmax(0) + 1, 0
+                )
+            ),
         },
         praise="Each class was run on its own; only here do they meet.",
     ),
@@ -170,6 +189,10 @@ EXERCISES = [
                 _grown(32)
             ),
             "layer 1 grows with the channels that come in": _grown(0),
+            "only layer 1 depends on the channels; the rest stays as it is": (
+                lambda channels: 366_004 * channels // 72
+            ),
+            "more channels need more parameters, not fewer": _grown(-80),
         },
         praise="Only the two convolutions of layer 1 that read the input change.",
     ),

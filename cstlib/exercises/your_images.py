@@ -47,12 +47,23 @@ def _cheapest(prob, truth, thresholds, miss, alarm):
     return thresholds[costs.index(min(costs))]
 
 
+def _cheapest_from(prob, truth, thresholds, miss, alarm):
+    """As if present were what is not below the threshold."""
+    below = [t - 1e-6 for t in thresholds]
+    best = _cheapest(prob, truth, below, miss, alarm)
+    return thresholds[below.index(best)]
+
+
 def _pictures(random: RandomState):
     for count, miss, alarm in ((60, 5.0, 1.0), (200, 1.0, 8.0), (90, 3.0, 1.0)):
         truth = torch.from_numpy(random.rand(count) < 0.4)
         prob = torch.from_numpy(random.rand(count)).float()
         prob = 0.75 * prob + 0.25 * truth
         yield prob, truth, [t / 20 for t in range(1, 20)], miss, alarm
+    # A probability that is itself a candidate, then candidates of equal cost.
+    few = [False, True, True]
+    yield torch.tensor([0.5, 0.6, 0.9]), torch.tensor(few), [0.25, 0.5, 0.7], 1.0, 1.0
+    yield torch.tensor([0.1, 0.8, 0.9]), torch.tensor(few), [0.25, 0.5, 0.75], 1.0, 1.0
 
 
 def _gated(class_prob, fg_prob):
@@ -113,6 +124,11 @@ EXERCISES = [
             "you give sums: a class with more pictures would always win": (
                 _of_parts(lambda part: part.sum(dim=0))
             ),
+            "class n begins where the ones before it end: add up their shots": (
+                lambda values, shots: torch.stack(
+                    [values[n * k : (n + 1) * k].mean() for n, k in enumerate(shots)]
+                )
+            ),
             "you give one mean over all classes; each class has its own": (
                 lambda values, shots: torch.stack([values.mean(dim=0)] * len(shots))
             ),
@@ -137,6 +153,15 @@ EXERCISES = [
             ),
             "you count false alarms alone, so a high threshold always wins": (
                 lambda p, t, c, miss, alarm: _cheapest(p, t, c, 0, alarm)
+            ),
+            "you call present what lies on the threshold; it takes more than that": (
+                _cheapest_from
+            ),
+            "you give the last of equally cheap thresholds; give the first": (
+                lambda p, t, c, miss, alarm: _cheapest(p, t, c[::-1], miss, alarm)
+            ),
+            "you give the number of the candidate; give the threshold itself": (
+                lambda p, t, c, miss, alarm: c.index(_cheapest(p, t, c, miss, alarm))
             ),
             "you give the lowest cost; wanted is the threshold that has it": (
                 lambda p, t, c, miss, alarm: min(_cost(x, p, t, miss, alarm) for x in c)
@@ -163,6 +188,9 @@ EXERCISES = [
                 _never_background
             ),
             "presence decides who competes, and does not scale the pixels": _weighted,
+            "classes count from 1, because label 0 is the background": (
+                lambda c, fg: (_gated(c, fg) - 1).clamp(min=0)
+            ),
         },
         praise="The benchmark does not correct one answer by the other; you may.",
     ),

@@ -108,8 +108,8 @@ def draw_overlay(
         box = (size // 2, top + size // 4, size // 2 + size, top + size // 4 + size)
         draw.rectangle(box, fill=colours[name] if presence[name] else None, outline=ink)
         draw.text((2 * size, top), f"{presence_prob[name]:4.0%}", ink, _font(size))
-        text = _fit(name, width - 5.5 * size, size)
-        draw.text((5 * size, top), text, ink, _font(size))
+        text = _fit(name, width - 6 * size, size)
+        draw.text((5.5 * size, top), text, ink, _font(size))
     return sheet
 
 

@@ -1,4 +1,4 @@
-"""Solutions of notebook 03: channels, one head's correlation, a score for presence."""
+"""Solutions of notebook 03: channels, one head, a score for presence, the resize."""
 
 from __future__ import annotations
 
@@ -27,6 +27,14 @@ def best_match_score(correlation, owned):
     return best[owned].mean()
 
 
+def resize_support(tokens, grid, size):
+    h, w = grid
+    image = tokens.T.reshape(1, -1, h, w)  # 1 x C x h x w
+    how = {"mode": "bilinear", "align_corners": True}
+    small = F.interpolate(image, (size, size), **how)
+    return small[0].flatten(1).T  # size^2 x C
+
+
 SOLUTIONS = [
     Solution(
         "channel-number",
@@ -53,5 +61,14 @@ The question is put by the *support's* object: does each of its patches find its
 somewhere in the query? So the maximum runs over the query (axis 0), and the mean over
 the patches that the mask owns. Column 0 is the class token and has no place in the
 mask; whoever forgets it is off by one patch everywhere.""",
+    ),
+    Solution(
+        "support-resize",
+        resize_support,
+        """\
+Tokens are rows of channels, a picture is channels of places: `tokens.T` is C x N, and
+only then may N be cut into h rows of w. Viewing N x C as C x h x w has the right shape
+and mixes everything up. With `align_corners=True` the outermost patches stay where they
+are, and all others are blends of their four neighbours.""",
     ),
 ]
