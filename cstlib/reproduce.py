@@ -30,6 +30,7 @@ from cstlib.worlds import World, name_in_files
 TITLES = {"er": "ER", "miou": "mIoU", "fb_iou": "FB-IoU"}
 # Of training: enough for validation to level off on the miniature.
 EPISODES = 6000
+TEST_EPISODES = 1000
 FIGURES = {"er": "exact_ratio", "miou": "miou", "fb_iou": "fb_iou"}
 
 
@@ -40,7 +41,7 @@ class Job:
     table: Table
     row: Row
     config: TrainConfig
-    test_episodes: int = 1000
+    test_episodes: int = TEST_EPISODES
 
     @property
     def run(self) -> str:
@@ -50,6 +51,12 @@ class Job:
             task = "" if self.config.task == "fs-cs" else self.config.task
             return records.run_name(data, fold, self.row.control, task)
         return run_name(self.config)
+
+    @property
+    def tests(self) -> list[str]:
+        """The command's words for the episodes of a test, unless they are usual."""
+        usual = self.test_episodes == TEST_EPISODES
+        return [] if usual else ["--test-episodes", f"{self.test_episodes}"]
 
     def record_name(self, measure: Measure) -> str:
         """Of the record that holds this test."""
@@ -78,7 +85,7 @@ def jobs(
     world: World,
     folds: Sequence[int],
     seeds: Sequence[int],
-    test_episodes: int = 1000,
+    test_episodes: int = TEST_EPISODES,
     **common: Any,
 ) -> list[Job]:
     """All jobs of a table, seed by seed and fold by fold; a control has no seed.
@@ -194,7 +201,7 @@ def run_job(job: Job, world: World, device: str | torch.device | None = None) ->
             world=world,
             features=features,
             test_episodes=job.test_episodes,
-            command=records.command_line("train", job.config.options()),
+            command=records.command_line("train", job.config.options() + job.tests),
         )
         if distributed.is_first():
             records.write_record(record)
@@ -250,6 +257,7 @@ def _record(
     config = job.config
     again = [job.table.number, "--data", config.data, "--folds", f"{config.fold}"]
     again += ["--seeds", f"{config.seed}", "--episodes", f"{config.episodes}"]
+    again += job.tests
     records.write_record(
         {
             "name": job.record_name(test),
@@ -324,7 +332,8 @@ def _published(table: Table, row: Row, test: Measure, figure: str) -> float | No
     if row.paper is None:
         return None
     way, shot = test
-    rows = paper_rows(**{"table": table.number, "way": way, "shot": shot, **row.paper})
+    place = {"table": table.beside or table.number, "way": way, "shot": shot}
+    rows = paper_rows(**{**place, **row.paper})
     return rows[0].get(figure) if len(rows) == 1 else None
 
 
@@ -357,6 +366,11 @@ def cells_text(table: Table, cells: Mapping[tuple[str, Measure, str], Cell]) -> 
                 )
                 + f"{mine[0].runs:>6}"
             )
+    if table.beside:
+        lines += [
+            "",
+            f"The paper's figures are the averages of its Table {table.beside}.",
+        ]
     if table.lacks:
         lines += ["", f"Not in miniature: {table.lacks}."]
     return "\n".join(lines)

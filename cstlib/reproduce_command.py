@@ -16,6 +16,7 @@ from cstlib.experiments import TABLES, Table, find_table
 from cstlib.features import add_cache_option
 from cstlib.reproduce import (
     EPISODES,
+    TEST_EPISODES,
     as_text,
     jobs,
     recorded,
@@ -39,7 +40,7 @@ def add_parser(subparsers) -> None:
     add("--list", action="store_true", help="name all tables and what each needs")
     add("--show", action="store_true", help="run nothing, print what is recorded")
     add("--claims", action="store_true", help="judge the paper's claims on the records")
-    add("--data", help="world: mini, pascal or coco")
+    add("--data", help="mini, mini-coco, pascal, coco, or a path")
     add("--folds", type=int, nargs="+", help="folds of held-out classes (all)")
     add(
         "--seeds",
@@ -48,7 +49,12 @@ def add_parser(subparsers) -> None:
         help="of weights and order (0; with --show and --claims, all that are recorded)",
     )
     add("--episodes", type=int, default=EPISODES, help=f"of training ({EPISODES})")
-    add("--test-episodes", type=int, default=1000, help="of each test (1000)")
+    add(
+        "--test-episodes",
+        type=int,
+        default=TEST_EPISODES,
+        help=f"of each test ({TEST_EPISODES})",
+    )
     add("--precision", choices=PRECISIONS, default=TrainConfig().precision)
     add("--device", help="cpu, cuda, ... (a GPU if there is one)")
     add_cache_option(parser)
