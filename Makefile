@@ -1,7 +1,7 @@
 # make lab        set up, then open the notebooks in JupyterLab
 # make test       set up, then run all tests and compare all notebooks
 # make notebooks  set up, then run all notebooks and store their outputs
-# make worlds     set up, then run all notebooks on a small made Pascal-5i (minutes)
+# make worlds     set up, then run all notebooks on made Pascal-5i and COCO-20i (minutes)
 # make check      say what this machine has and what is missing
 # make clean      delete .venv and everything that is computed anew
 #

@@ -33,6 +33,7 @@ from cstlib.worlds import World, name_in_files
 
 # Of training, on the miniature. Notebook 06 shows which runs have levelled off by then.
 EPISODES = 6000
+TEST_EPISODES = 1000
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Job:
     table: Table
     row: Row
     config: TrainConfig
-    test_episodes: int = 1000
+    test_episodes: int = TEST_EPISODES
 
     @property
     def run(self) -> str:
@@ -52,6 +53,12 @@ class Job:
             task = "" if self.config.task == "fs-cs" else self.config.task
             return records.run_name(data, fold, self.row.control, task)
         return run_name(self.config)
+
+    @property
+    def tests(self) -> list[str]:
+        """The command's words for the episodes of a test, unless they are usual."""
+        usual = self.test_episodes == TEST_EPISODES
+        return [] if usual else ["--test-episodes", f"{self.test_episodes}"]
 
     def record_name(self, measure: Measure) -> str:
         """Of the record that holds this test."""
@@ -80,7 +87,7 @@ def jobs(
     world: World,
     folds: Sequence[int],
     seeds: Sequence[int],
-    test_episodes: int = 1000,
+    test_episodes: int = TEST_EPISODES,
     **common: Any,
 ) -> list[Job]:
     """All jobs of a table, seed by seed and fold by fold; a control has no seed.
@@ -157,7 +164,7 @@ def run_job(
             world=world,
             features=features,
             test_episodes=job.test_episodes,
-            command=records.command_line("train", job.config.options()),
+            command=records.command_line("train", job.config.options() + job.tests),
         )
         keep.write(record)
     more = [test for test in wanted if test != (1, 1)]
@@ -215,6 +222,7 @@ class _Keeper:
         job, config = self.job, self.job.config
         again = [job.table.number, "--data", config.data, "--folds", f"{config.fold}"]
         again += ["--seeds", f"{config.seed}", "--episodes", f"{config.episodes}"]
+        again += job.tests
         self.write(
             {
                 "name": job.record_name(test),

@@ -16,7 +16,7 @@ from cstlib.experiments import TABLES, Table, find_table
 from cstlib.features import add_cache_option
 from cstlib.repeat import as_text as repeated_text
 from cstlib.repeat import repeat
-from cstlib.reproduce import EPISODES, jobs, recorded, run_job
+from cstlib.reproduce import EPISODES, TEST_EPISODES, jobs, recorded, run_job
 from cstlib.result_tables import as_text, recorded_lengths, recorded_seeds
 from cstlib.worlds import load_world
 
@@ -42,7 +42,7 @@ def add_parser(subparsers) -> None:
         help="make these recorded figures again from nothing and compare (names of "
         "files in data/results); exit code 1 if one is out of its spread",
     )
-    add("--data", help="world: mini, pascal or coco")
+    add("--data", help="mini, mini-coco, pascal, coco, or a path")
     add("--folds", type=int, nargs="+", help="folds of held-out classes (all)")
     add(
         "--seeds",
@@ -55,7 +55,12 @@ def add_parser(subparsers) -> None:
         type=int,
         help=f"of training ({EPISODES}; with --claims, the longest that there are)",
     )
-    add("--test-episodes", type=int, default=1000, help="of each test (1000)")
+    add(
+        "--test-episodes",
+        type=int,
+        default=TEST_EPISODES,
+        help=f"of each test ({TEST_EPISODES})",
+    )
     add("--precision", choices=PRECISIONS, default=TrainConfig().precision)
     add("--device", help="cpu, cuda, ... (a GPU if there is one)")
     add_cache_option(parser)

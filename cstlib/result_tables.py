@@ -141,7 +141,8 @@ def _published(table: Table, row: Row, test: Measure, figure: str) -> float | No
     if row.paper is None:
         return None
     way, shot = test
-    rows = paper_rows(**{"table": table.number, "way": way, "shot": shot, **row.paper})
+    place = {"table": table.beside or table.number, "way": way, "shot": shot}
+    rows = paper_rows(**{**place, **row.paper})
     return rows[0].get(figure) if len(rows) == 1 else None
 
 
@@ -174,6 +175,11 @@ def cells_text(table: Table, cells: Mapping[tuple[str, Measure, str], Cell]) -> 
                 )
                 + f"{mine[0].runs:>6}"
             )
+    if table.beside:
+        lines += [
+            "",
+            f"The paper's figures are the averages of its Table {table.beside}.",
+        ]
     if table.lacks:
         lines += ["", f"Not in miniature: {table.lacks}."]
     return "\n".join(lines)

@@ -23,21 +23,23 @@ LARGE = {"train": (6, 32), "val": (12, 7)}
 LEAST = 2048  # pixels of a class for a picture to be listed under it
 
 
-def made_picture(seed: int, c: int) -> tuple[np.ndarray, np.ndarray]:
+def made_picture(
+    seed: int, c: int, n_classes: int = 20
+) -> tuple[np.ndarray, np.ndarray]:
     """H x W x 3 with a box of class ``c``, every second with another, and its mask."""
     random = RandomState(seed)
     height, width = SIZES[seed % len(SIZES)]
     image = random.randint(90, 166, (height, width, 3)).astype(np.uint8)
     mask = np.zeros((height, width), dtype=np.uint8)
     half = width // 2
-    boxes = [(c, 0), (1 + (c + random.randint(1, 20) - 1) % 20, half)]
+    boxes = [(c, 0), (1 + (c + random.randint(1, n_classes) - 1) % n_classes, half)]
     for number, left in boxes[: 1 + seed % 2]:
         w = random.randint(38, half - 4)
         h = LEAST // (w - 2) + 4 + random.randint(0, 15)
         y, x = random.randint(1, height - h), left + random.randint(1, half - w)
         image[y : y + h, x : x + w] = (
-            12 * number,
-            255 - 12 * number,
+            12 * number % 256,
+            255 - 12 * number % 256,
             90 * number % 256,
         )
         mask[y : y + h, x : x + w] = 255

@@ -75,10 +75,11 @@ def test_each_row_is_a_run_that_its_own_command_repeats(pair):
 @pytest.mark.parametrize("pair", ALL_ROWS, ids=ids)
 def test_each_row_finds_its_line_of_the_paper(pair):
     table, row = pair
-    if row.paper is None or not paper_rows(table=table.number):
+    number = table.beside or table.number
+    if row.paper is None or not paper_rows(table=number):
         pytest.skip("not in the paper")
     for way, shot in table.measures:
-        found = paper_rows(table=table.number, way=way, shot=shot, **row.paper)
+        found = paper_rows(table=number, way=way, shot=shot, **row.paper)
         assert len(found) == 1, (row.paper, way, shot)
 
 
@@ -111,6 +112,8 @@ def test_every_test_is_recorded_with_its_command(done):
     two = names[done[1].record_name((2, 1))]
     assert (two["kind"], two["way"], two["shot"]) == ("evaluate", 2, 1)
     assert two["command"].startswith("python -m cstlib reproduce 1 --data mini")
+    for record in names.values():
+        assert record["command"].endswith("--test-episodes 4")
     control = names[done[0].record_name((1, 1))]
     assert control["control"] == "dino" and control["metrics"]["background"]["episodes"]
 

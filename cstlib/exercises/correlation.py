@@ -70,7 +70,7 @@ def _resized(tokens: Tensor, grid: tuple[int, int], size: int) -> Tensor:
         for j in range(size):
             y, x = i * (height - 1) / (size - 1), j * (width - 1) / (size - 1)
             top, left = min(int(y), height - 2), min(int(x), width - 2)
-            row = 0
+            row = torch.zeros_like(tokens[0])
             for a, down in ((top, 1 - (y - top)), (top + 1, y - top)):
                 for b, right in ((left, 1 - (x - left)), (left + 1, x - left)):
                     row = row + down * right * tokens[a * width + b]

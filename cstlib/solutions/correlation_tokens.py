@@ -30,8 +30,12 @@ def best_match_score(correlation, owned):
 def resize_support(tokens, grid, size):
     h, w = grid
     image = tokens.T.reshape(1, -1, h, w)  # 1 x C x h x w
-    how = {"mode": "bilinear", "align_corners": True}
-    small = F.interpolate(image, (size, size), **how)
+    small = F.interpolate(
+        image,
+        (size, size),
+        mode="bilinear",
+        align_corners=True,
+    )
     return small[0].flatten(1).T  # size^2 x C
 
 
