@@ -12,7 +12,6 @@ from torch import Tensor
 
 from cstlib.backbones import Backbone, Tokens, load_backbone
 from cstlib.errors import CstlibError
-from cstlib.half_attention import HalfAttention
 from cstlib.recent_tokens import RecentTokens
 
 # Images that go through the backbone at once, at 144 tokens; fewer at more.
@@ -141,5 +140,5 @@ class Features:
         images = images.to(self.device)
         if self.precision != "bf16":
             return self.backbone(images)
-        with torch.autocast(self.device.type, torch.bfloat16), HalfAttention():
+        with torch.autocast(self.device.type, torch.bfloat16):
             return self.backbone(images).to(torch.float32)
