@@ -314,6 +314,18 @@ def test_an_evaluated_support_leaves_little_behind():
     assert recent.computed == 5
 
 
+def test_a_remembered_support_holds_no_more_memory_than_it_counts():
+    path = make_path(replace(SMALL, image_size=128))
+    recent = path.features.recent
+    recent.pooled(["a"])
+    recent.forget_full()
+    tokens = [
+        x for t in recent._small["a"] for x in (*t.cls, *t.patches, t.attn_q, t.attn_k)
+    ]
+    held = {x.untyped_storage().data_ptr(): x.untyped_storage() for x in tokens}
+    assert sum(x.nbytes() for x in held.values()) <= recent._bytes_each
+
+
 def test_room_is_made_before_it_is_needed():
     path = make_path(SMALL)
     recent = path.features.recent
