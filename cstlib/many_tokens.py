@@ -38,8 +38,14 @@ def product(
 
     It is what torch's compiler calls for a linear layer, and has no name of its own.
     """
-    then = ("gelu", [], "none") if gelu else ("none", [], "")
-    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, *then)
+    then, how = ("gelu", "none") if gelu else ("none", "")
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, then, [], how)
+
+
+def has_product() -> bool:
+    """Whether this torch has oneDNN, and `product` in it."""
+    there = torch.backends.mkldnn.is_available()
+    return there and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -71,8 +77,7 @@ def _fits(x: Tensor) -> bool:
         and x.shape[-2] >= MANY
         and _dtype(x) in (torch.float32, torch.bfloat16)
         and not torch.is_grad_enabled()
-        and torch.backends.mkldnn.is_available()
-        and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+        and has_product()
     )
 
 
