@@ -16,7 +16,7 @@ import timm
 import torch
 import torch.nn.functional as F
 from timm.models.resnet import ResNet
-from timm.models.vision_transformer import Attention, VisionTransformer
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from cstlib.backbone_specs import BACKBONES, BackboneSpec
@@ -30,6 +30,7 @@ from cstlib.backbone_weights import (
     weights_notes,
 )
 from cstlib.errors import CstlibError
+from cstlib.many_tokens import attention, linear
 from cstlib.paths import WEIGHTS
 
 __all__ = [
@@ -151,31 +152,21 @@ class Backbone(nn.Module):
             CstlibError: the images are not of this backbone's size.
         """
         self._check(images)
-        qkv: list[Tensor] = []
-        attention = cast(Attention, self.vit.blocks[-1].get_submodule("attn"))
-        hook = attention.qkv.register_forward_hook(
-            lambda module, inputs, output: qkv.append(output)
-        )
-        try:
-            found = self.vit.forward_intermediates(
-                (images - self.mean) / self.std,
-                indices=len(self.vit.blocks),
-                return_prefix_tokens=True,
-                norm=True,
-                output_fmt="NLC",
-                intermediates_only=True,
-            )
-        finally:
-            hook.remove()
-        layers = cast("list[tuple[Tensor, Tensor]]", found)
-        heads = attention.num_heads
-        q, k, _ = qkv[0].unflatten(2, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-        q, k = attention.q_norm(q), attention.k_norm(k)  # DINO's own has none
+        vit: Any = self.vit
+        x = vit.patch_embed((images - self.mean) / self.std)
+        x = vit.norm_pre(vit._pos_embed(x))  # B x (1+N) x C
+        layers = []
+        for block in vit.blocks:
+            q, k, v = _queries_keys_values(block.attn, block.norm1(x))
+            x = x + block.ls1(_joined(block.attn, attention(q, k, v)))
+            hidden = linear(block.mlp.fc1, block.norm2(x), gelu=True)
+            x = x + block.ls2(linear(block.mlp.fc2, hidden))
+            layers.append(vit.norm(x))
         return Tokens(
-            cls=[prefix[:, 0] for _, prefix in layers],  # L times B x C
-            patches=[patches for patches, _ in layers],  # L times B x N x C
-            grids=[tuple(self.vit.patch_embed.grid_size)] * len(layers),
-            heads=heads,
+            cls=[layer[:, 0] for layer in layers],  # L times B x C
+            patches=[layer[:, vit.num_prefix_tokens :] for layer in layers],
+            grids=[tuple(vit.patch_embed.grid_size)] * len(layers),
+            heads=vit.blocks[-1].attn.num_heads,
             attn_q=q.contiguous(),  # B x M x (1+N) x d
             attn_k=k.contiguous(),
         )
@@ -187,6 +178,18 @@ class Backbone(nn.Module):
                 f"{self.name} looks at images of B x 3 x {size} x {size}, not "
                 f"{' x '.join(map(str, images.shape))}: resize them first."
             )
+
+
+def _queries_keys_values(attn: Any, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Of one block's attention, B x M x (1+N) x d each."""
+    qkv = linear(attn.qkv, x).unflatten(2, (3, attn.num_heads, -1))
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)
+    return attn.q_norm(q), attn.k_norm(k), v  # DINO's own has no such norm
+
+
+def _joined(attn: Any, heads: Tensor) -> Tensor:
+    """What the heads found, B x M x (1+N) x d -> B x (1+N) x C."""
+    return linear(attn.proj, heads.transpose(1, 2).flatten(2))
 
 
 def mini_vit(multi_size: bool = False, drop_path: float = 0.0) -> VisionTransformer:

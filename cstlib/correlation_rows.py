@@ -1,9 +1,10 @@
-"""Correlations some query patches at a time, where no gradient is wanted.
+"""Correlations some query patches at a time.
 
 At 400 x 400 pixels the correlation of one pair is 104 MB, and the first layer's keys
 and values another 46. But up to its first group norm that layer treats each query
 patch by itself and leaves 4% of the numbers, so the whole need never exist: parts of
-it are computed, used while they are still in a core's cache, and forgotten.
+it are computed, used while they are still in a core's cache, and forgotten. Where a
+gradient is wanted, the backward pass computes each part once more.
 """
 
 from __future__ import annotations
@@ -12,12 +13,15 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from cstlib.backbones import Tokens
 from cstlib.correlation import SUPPORT_GRID, correlate, pool_tokens
 
 NUMBERS = {"cpu": 2**22}  # of a part: 17 MB
 NUMBERS_ELSEWHERE = 2**28
+# Query patches from which on a CPU is faster in rows in training, too.
+MANY = 1024
 
 
 class CorrelationRows:
@@ -63,16 +67,28 @@ class CorrelationRows:
 
     def in_parts(self, look: Callable[[Tensor], tuple[Tensor, ...]]) -> list[Tensor]:
         """``look`` at part after part; its answers B x D x rows x T joined to N rows."""
-        found: list[Tensor] = []
         rows = self.shape[2]
-        for start in range(0, rows, self.step):
-            part = slice(start, min(start + self.step, rows))
+        parts = [
+            slice(start, min(start + self.step, rows))
+            for start in range(0, rows, self.step)
+        ]
+        if torch.is_grad_enabled():
+            all_answers = [self._forgotten(look, part) for part in parts]
+            return [torch.cat(alike, dim=2) for alike in zip(*all_answers)]
+        found: list[Tensor] = []
+        for part in parts:
             answers = look(self[part])
             if not found:
                 found = [x.new_empty(*x.shape[:2], rows, x.shape[3]) for x in answers]
             for whole, answer in zip(found, answers):
                 whole[:, :, part] = answer
         return found
+
+    def _forgotten(self, look: Callable, part: slice) -> tuple[Tensor, ...]:
+        """``look`` at a part of which nothing stays until the backward pass."""
+        return checkpoint(
+            lambda: look(self[part]), use_reentrant=False, preserve_rng_state=False
+        )
 
 
 Correlation = Tensor | CorrelationRows

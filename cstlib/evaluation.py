@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from cstlib import distributed
+from cstlib.correlation_rows import MANY
 from cstlib.data.episode import EpisodePlan
 from cstlib.data.voc import VocDataset
 from cstlib.errors import CstlibError
@@ -32,6 +33,12 @@ HANDED = 24
 def pairs_at_once(features: Features) -> int:
     """How many pairs to give the learner at once on the features' device."""
     return features.pairs_at_once
+
+
+def rows_pay_in_training(features: Features) -> bool:
+    """Whether a learner is better shown a correlation in parts, and then once more."""
+    h, w = features.grid
+    return features.device.type == "cpu" and h * w >= MANY
 
 
 def forward_pairs(
@@ -58,8 +65,8 @@ def forward_pairs(
         pooled = learner.pooled_supports
         of_supports = features.support_tokens if pooled else features.tokens
         support_tokens = of_supports(supports)
-    learns = torch.is_grad_enabled()
-    compare = learner.compare if learns else learner.compare_once
+    once = not torch.is_grad_enabled() or rows_pay_in_training(features)
+    compare = learner.compare_once if once else learner.compare
     with torch.autocast(
         features.device.type, torch.bfloat16, enabled=precision == "bf16"
     ):

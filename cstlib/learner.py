@@ -84,7 +84,7 @@ class Learner(nn.Module):
         return correlate(query_tokens, support_tokens, heads=self.heads or None)
 
     def compare_once(self, query_tokens: Tokens, support_tokens: Tokens) -> Any:
-        """As `compare`, where `forward` sees it once and no gradient is wanted."""
+        """As `compare`, where `forward` sees it once; parts may be computed on demand."""
         return self.compare(query_tokens, support_tokens)
 
     def losses(

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from cstlib.backbones import Backbone, Tokens, load_backbone
 from cstlib.errors import CstlibError
-from cstlib.half_attention import HalfAttention
 from cstlib.recent_tokens import RecentTokens
 
 # Images that go through the backbone at once, at 144 tokens; fewer at more.
@@ -47,6 +46,16 @@ def pick_device(name: str | torch.device | None = None) -> torch.device:
     return device
 
 
+def keep_freed_memory() -> None:
+    """Have glibc keep what tensors leave behind for those that follow.
+
+    It hands larger blocks back to the system, which brings them anew, page by page, at
+    every step, up to the size of the largest block that it has seen freed. So one of
+    nearly 32 MB, the most that it takes notice of, is shown to it.
+    """
+    torch.empty(31 * 2**20, dtype=torch.uint8)
+
+
 class Features:
     """Tokens by image name, straight from the backbone; the last few are remembered.
 
@@ -69,6 +78,8 @@ class Features:
         self.device = pick_device(device)
         self.precision = precision
         self.backbone = backbone.to(self.device).eval()
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.name = backbone.name
         self.threshold = backbone.threshold
         self.output_threshold = backbone.output_threshold
@@ -141,5 +152,5 @@ class Features:
         images = images.to(self.device)
         if self.precision != "bf16":
             return self.backbone(images)
-        with torch.autocast(self.device.type, torch.bfloat16), HalfAttention():
+        with torch.autocast(self.device.type, torch.bfloat16):
             return self.backbone(images).to(torch.float32)

@@ -100,7 +100,10 @@ class RecentTokens:
     ) -> tuple[Tokens, tuple[Tokens, Tokens]]:
         """Keep an image in its forms, and drop what was not asked for longest."""
         full = replace(one, attn_q=one.attn_q[:, :, :1].clone())
-        pooled = replace(pool_tokens(full), attn_k=one.attn_k[:, :, :1].clone())
+        # Copies, because a view of one token would keep all tokens in memory.
+        cls = [layer.clone() for layer in one.cls]
+        key = one.attn_k[:, :, :1].clone()
+        pooled = replace(pool_tokens(full), cls=cls, attn_k=key)
         small = (pooled, replace(full, cls=[], patches=[]))
         if keep_full:
             self._full[name] = full

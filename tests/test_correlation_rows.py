@@ -80,6 +80,46 @@ class OnePair:
     support_tokens = tokens
 
 
+def test_gradients_in_rows_are_those_of_the_whole(small_parts):
+    query, support = made_tokens(1), made_tokens(2)
+    mask = torch.zeros(2, 40, 40)
+    mask[:, 5:30, 10:20] = 1
+    torch.manual_seed(0)
+    learner = CST(6)
+    found = []
+    for compare in (learner.compare_once, learner.compare):
+        class_logits, maps = learner(compare(query, support), mask, (5, 6))
+        loss = class_logits.square().sum() + maps.square().mean()
+        found.append(torch.autograd.grad(loss, list(learner.parameters())))
+    for rows, whole in zip(*found):
+        scale = whole.abs().max() + 1e-6
+        torch.testing.assert_close(rows, whole, atol=1e-4 * float(scale), rtol=1e-4)
+
+
+def test_mixed_precision_in_rows_has_gradients_too(small_parts):
+    learner, found = CST(6), []
+    for compare in (learner.compare_once, learner.compare):
+        with torch.autocast("cpu", torch.bfloat16):
+            given = compare(made_tokens(1), made_tokens(2))
+            logits, _ = learner(given, None, (5, 6))
+        weight = learner.layers[0].qkv.weight
+        found.append(torch.autograd.grad(logits.float().sum(), weight)[0])
+    torch.testing.assert_close(*found, atol=0.05 * float(found[1].abs().max()), rtol=0)
+
+
+@pytest.mark.parametrize("many, in_rows", [(30, True), (31, False)])
+def test_many_query_patches_are_learnt_from_in_rows(many, in_rows, monkeypatch):
+    monkeypatch.setattr("cstlib.evaluation.MANY", many)
+    learner = CST(6)
+    given = []
+    first = learner.layers[0].forward
+    monkeypatch.setattr(
+        learner.layers[0], "forward", lambda x, m: given.append(x) or first(x, m)
+    )
+    forward_pairs(learner, OnePair(), ["a"], ["b"], None)
+    assert isinstance(given[0], CorrelationRows) == in_rows
+
+
 def test_training_keeps_the_whole_and_its_gradients(monkeypatch):
     learner = CST(6)
     given = []
