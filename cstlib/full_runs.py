@@ -135,7 +135,8 @@ def speed_report(found: dict[str, Any]) -> str:
     naive = {
         row["task"]: row["median_s"] for row in found["rows"] if row["path"] == "naive"
     }
-    head = ["task", "path", "precision", "s a step", "times the reference", "peak"]
+    head = ["task", "path", "precision", "s a step", "times the reference"]
+    head += ["peak", "of that, the steps"]
     rows = []
     for row in found["rows"]:
         faster = naive.get(row["task"], math.nan) / row["median_s"]
@@ -145,10 +146,15 @@ def speed_report(found: dict[str, Any]) -> str:
                 *(row["task"], PATHS[row["path"]], row["precision"]),
                 f"{row['median_s']:.2f}",
                 "-" if math.isnan(faster) else f"{faster:.1f}",
-                f"{memory['peak'] / 1e6:,.0f} MB" if memory else "-",
+                _megabytes(memory["peak"]) if memory else "-",
+                _megabytes(memory["peak"] - memory["before"]) if memory else "-",
             ]
         )
     return "\n".join(_markdown(head, rows))
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"
 
 
 def cache_report() -> str:

@@ -170,7 +170,7 @@ def test_every_command_of_the_page_on_full_runs_parses(words):
 
 
 def test_hours_and_sizes_on_the_page_are_computed_from_the_record():
-    found = json.loads((TOP / "docs" / "bench_one_core.json").read_text())
+    found = json.loads((TOP / "docs" / "bench_two_cores.json").read_text())
     for mark, text in (
         ("hours", report(found)),
         ("cache", cache_report()),
