@@ -41,6 +41,7 @@ class FinishedLearner:
         held_out: the fold's dataset "val".
         features: of the learner's backbone.
         supervision: of ``held_out``: where the support masks come from.
+        episodes: that it was trained for.
     """
 
     name: str
@@ -48,12 +49,13 @@ class FinishedLearner:
     held_out: VocDataset
     features: Features
     supervision: Supervision
+    episodes: int = 0
 
     @classmethod
     def of_run(cls, run: Run, name: str) -> FinishedLearner:
         """The learner of a run as it is now."""
         parts = run.held_out, run.features, run.held_out_supervision
-        return cls(name, run.learner.eval(), *parts)
+        return cls(name, run.learner.eval(), *parts, run.position)
 
     def predict(self, plans: Sequence[EpisodePlan]) -> list[Prediction]:
         """What it says of N-way K-shot episodes (equation 8), as `evaluation.predict`."""
@@ -113,4 +115,5 @@ def shipped_for(
     few = FewMasks(enhancer=enhancer)
     supervision = make_supervision(kind, source, world, held_out, features, few)
     learner = saved.for_features(features).to(features.device).eval()
-    return FinishedLearner(name, learner, held_out, features, supervision)
+    episodes = config.get("episodes", 0)
+    return FinishedLearner(name, learner, held_out, features, supervision, episodes)
