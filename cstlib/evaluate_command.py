@@ -13,10 +13,10 @@ import torch
 
 from cstlib import distributed, files, records
 from cstlib.backbones import load_backbone
-from cstlib.baselines import load_learner
 from cstlib.data.lists import TASKS, check_task
 from cstlib.evaluation import PRECISIONS, evaluate_both, protocol_plans
 from cstlib.features import Features, add_cache_option, open_features
+from cstlib.shipped_learners import open_learner
 from cstlib.supervision import (
     KINDS,
     SOURCES,
@@ -37,7 +37,12 @@ def add_parser(subparsers) -> None:
         "What is not given is taken from the checkpoint.",
     )
     add = parser.add_argument
-    add("--checkpoint", type=Path, required=True, help="best.pt, or the authors' file")
+    add(
+        "--checkpoint",
+        type=Path,
+        required=True,
+        help="best.pt, cst-pixel-mini, ..., or the authors' file",
+    )
     add("--way", type=int, default=1, help="N, classes of an episode (1)")
     add("--shot", type=int, default=1, help="K, support images of a class (1)")
     add("--episodes", type=int, default=1000, help="test episodes (1000)")
@@ -70,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
 def _measure(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Run the evaluation, print its table, and describe it."""
     began = time.perf_counter()
-    saved = load_learner(args.checkpoint)
+    saved = open_learner(args.checkpoint)
     config = dict(saved.config)
     if args.supervision and args.supervision != config.get("supervision"):
         config.pop("mask_source", None)

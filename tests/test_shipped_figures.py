@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from cstlib.cli import main
 from cstlib.config import TrainConfig
 from cstlib.features import open_features
 from cstlib.finished import shipped_for
@@ -13,6 +14,12 @@ from cstlib.paths import PACKAGE
 from cstlib.reproduce import recorded
 from cstlib.training import run_name
 from cstlib.worlds import load_world
+
+
+def test_a_shipped_learner_is_evaluated_by_name(capsys):
+    assert main(["evaluate", "--checkpoint", "cst-image-mini", "--episodes", "12"]) == 0
+    said = capsys.readouterr().out
+    assert "fold 0, 1-way 1-shot, 12 episodes, supervision image" in said
 
 
 @pytest.fixture(scope="module")
