@@ -88,14 +88,18 @@ def recorded_cells(
 
 
 def recorded_runs(
-    settings: Mapping[str, Any], world: World, have: Mapping[str, dict]
+    settings: Mapping[str, Any],
+    world: World,
+    have: Mapping[str, dict],
+    episodes: int = EPISODES,
 ) -> list[dict]:
     """The training records of these settings, on every fold with every seed there is.
 
     Args:
         settings: fields of `TrainConfig` off their standard, as in a `Row`.
+        episodes: that they were trained for.
     """
-    row, common = Row("", dict(settings)), {"episodes": EPISODES}
+    row, common = Row("", dict(settings)), {"episodes": episodes}
     names = (
         run_name(
             configuration(
