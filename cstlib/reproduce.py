@@ -6,8 +6,9 @@ What the records say, as a table beside the paper's figures, is in
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -66,9 +67,15 @@ class Job:
             return _with_test(self.run, measure)
         return record_name(self.config, measure)
 
-    def missing(self, have: Collection[str]) -> list[Measure]:
-        """The tests whose records are not among those names."""
-        return [m for m in self.table.measures if self.record_name(m) not in have]
+    def found(self, measure: Measure, have: Mapping[str, dict]) -> dict | None:
+        """The record of this test, unless it is of fewer episodes."""
+        record = have.get(self.record_name(measure))
+        enough = record and record.get("test_episodes", math.inf) >= self.test_episodes
+        return record if enough else None
+
+    def missing(self, have: Mapping[str, dict]) -> list[Measure]:
+        """The tests that are not among those records."""
+        return [m for m in self.table.measures if self.found(m, have) is None]
 
 
 def record_name(config: TrainConfig, measure: Measure) -> str:
@@ -138,7 +145,7 @@ def run_job(
     """
     home = home or data_home()
     results = home / "results"
-    wanted = distributed.from_first(lambda: job.missing(set(recorded(results))))
+    wanted = distributed.from_first(lambda: job.missing(recorded(results)))
     if not wanted:
         return
     backbone, precision = job.config.backbone, job.config.precision

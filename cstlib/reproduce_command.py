@@ -141,7 +141,7 @@ def judged(args: argparse.Namespace) -> str:
 
 def _run_all(todo, world, device) -> None:
     """Each job in turn, with the time that those before it lead one to expect."""
-    have = distributed.from_first(lambda: set(recorded()))
+    have = distributed.from_first(recorded)
     left = [job for job in todo if job.missing(have)]
     print(f"{len(todo) - len(left)} of {len(todo)} runs are recorded.", file=sys.stderr)
     began = time.monotonic()

@@ -121,11 +121,9 @@ def results(
     for row in table.rows:
         mine = [job for job in done if job.row is row]
         for test in table.measures:
-            kept = [
-                have[name]["metrics"][void]
-                for name in dict.fromkeys(job.record_name(test) for job in mine)
-                if name in have
-            ]
+            # By name, because jobs of several seeds share a control's record.
+            by_name = {job.record_name(test): job.found(test, have) for job in mine}
+            kept = [one["metrics"][void] for one in by_name.values() if one]
             for figure, key in FIGURES.items():
                 values = [100 * metrics[key] for metrics in kept]
                 if figure == "er" and row.settings.get("task") == "fs-s":

@@ -130,6 +130,15 @@ def test_what_is_recorded_is_not_run_again(done, world, monkeypatch):
         run_job(replace(done[1], config=replace(done[1].config, seed=5)), world)
 
 
+def test_a_test_of_fewer_episodes_does_not_stand_for_a_longer_one(done):
+    have = recorded()
+    longer = [replace(job, test_episodes=5) for job in done]
+    assert all(job.missing(have) == list(SMALL.measures) for job in longer)
+    assert results(longer, have)["CST", (1, 1), "miou"].runs == 0
+    shorter = replace(done[1], test_episodes=3)
+    assert shorter.missing(have) == []
+
+
 def test_an_extra_test_needs_no_second_training(done, world, monkeypatch):
     more = replace(SMALL, measures=((1, 1), (3, 1)))
     job = replace(done[1], table=more)
