@@ -9,10 +9,8 @@ close to call* otherwise, or with fewer than three pairs of runs. Where runs of 
 lengths are recorded, those of the longest training count that three pairs have.
 
 Two more figures are taken pair by pair in the same way. "parameters" counts those of
-the learner, in millions. "episodes" is the head start of the faster of two trainings:
-how many episodes earlier its validation mIoU reaches `SHARE` of the slower one's best,
-with straight lines between validations and 0 before the first. One that never gets
-there counts as getting there at its last episode, which is to its advantage.
+the learner, in millions. "episodes" is the head start of the faster of two trainings, by
+`cstlib.head_start`.
 """
 
 from __future__ import annotations
@@ -26,12 +24,12 @@ from typing import Any
 
 from cstlib.experiment_rows import Row
 from cstlib.experiments import Measure, configuration
+from cstlib.head_start import head_start
 from cstlib.paper import paper_rows
 from cstlib.reproduce import record_name
 from cstlib.result_tables import FIGURES
 
 LEAST_RUNS = 3
-SHARE = 0.9
 WIDTH = 88  # of sentences
 HOLDS, FAILS, OPEN = "holds", "does not hold", "too close to call"
 UNITS = {"parameters": "M", "episodes": "episodes"}  # others: points of per cent
@@ -190,35 +188,6 @@ def published(claim: Claim) -> float | None:
             return None
         total += term.weight * rows[0][key]
     return round(total, 1)
-
-
-def head_start(
-    faster: Sequence[Mapping[str, float]], slower: Sequence[Mapping[str, float]]
-) -> float | None:
-    """Episodes by which the first training is ahead of the second, by this module's rule.
-
-    Args:
-        faster, slower: the ``validation`` of two records, ``episode`` and ``miou``.
-
-    Returns:
-        Negative if it is behind; None where the second never rises above 0, or one of
-        the two was not validated.
-    """
-    level = SHARE * max((v["miou"] for v in slower), default=0.0)
-    if not level or not faster:
-        return None
-    return episodes_to(slower, level) - episodes_to(faster, level)
-
-
-def episodes_to(validation: Sequence[Mapping[str, float]], level: float) -> float:
-    """When the validation mIoU first reaches a level above 0; at the latest, the end."""
-    episode, miou = 0.0, 0.0
-    for step in validation:
-        if step["miou"] >= level:
-            part = (level - miou) / (step["miou"] - miou)
-            return episode + part * (step["episode"] - episode)
-        episode, miou = step["episode"], step["miou"]
-    return episode
 
 
 def _name(term: Term, data: str, fold: int, seed: int, **common: Any) -> str:

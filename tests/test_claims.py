@@ -17,8 +17,9 @@ from cstlib.claims import (
 )
 from cstlib.experiment_rows import Row
 from cstlib.experiments import configuration
+from cstlib.head_start import episodes_to, head_start
 from cstlib.reproduce import record_name
-from cstlib.verdicts import as_markdown, episodes_to, head_start, in_sentences
+from cstlib.verdicts import as_markdown, in_sentences
 
 COMMON = {"data": "mini", "backbone": "dino-mini", "episodes": 600}
 

@@ -1,0 +1,45 @@
+"""A frozen ViT's products of many tokens are torch's own, only faster."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from cstlib.many_tokens import attention, linear
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(1, 3, 1100, 8), (2, 2, 1025, 16)])
+def test_attention_of_many_tokens_is_attention(shape, dtype, monkeypatch):
+    monkeypatch.setattr("cstlib.many_tokens.NUMBERS", 300_000)
+    random = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(shape, generator=random) for _ in range(3))
+    wanted = (q.double() @ k.double().mT / shape[3] ** 0.5).softmax(3) @ v.double()
+    half = dtype == torch.bfloat16
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        # As a ViT makes them: rows of a larger table.
+        table = torch.stack([q, k, v]).permute(1, 3, 0, 2, 4).contiguous()
+        found = attention(*table.permute(2, 0, 3, 1, 4))
+    assert found.dtype == dtype
+    most = wanted.abs().max()
+    assert (found - wanted).abs().max() < (0.02 * most + 0.003 if half else 1e-5 * most)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("tokens", [9, 1030])
+@pytest.mark.parametrize("gelu", [False, True])
+def test_linear_layers_of_few_and_many_tokens(tokens, gelu, dtype):
+    random = torch.Generator().manual_seed(0)
+    layer = torch.nn.Linear(24, 40)
+    x = torch.randn(2, tokens, 24, generator=random)
+    wanted = layer(x)
+    wanted = torch.nn.functional.gelu(wanted) if gelu else wanted
+    half = dtype == torch.bfloat16
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=half):
+        found = linear(layer, x, gelu)
+    assert found.dtype == dtype
+    near = {"atol": 2e-2, "rtol": 2e-2} if half else {}
+    torch.testing.assert_close(found.float(), wanted, **near)
+    # Where a gradient is wanted, it is torch's own.
+    linear(layer, x, gelu).sum().backward()
+    assert layer.weight.grad.abs().sum() > 0
