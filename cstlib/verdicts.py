@@ -6,7 +6,9 @@ so that what a fold makes easy or hard cancels. The rule was fixed before the ru
 the mean effect and twice its standard error, a claim *holds* if the whole interval is
 beyond the claim's bound, *does not hold* if it is wholly on the other side, and is *too
 close to call* otherwise, or with fewer than three pairs of runs. Where runs of several
-lengths are recorded, those of the longest training count that three pairs have.
+lengths are recorded, those of the longest training count that three pairs have; this
+sentence alone came later, when the first longer runs showed that the usual length is too
+short for some settings.
 
 Two more figures are taken pair by pair in the same way. "parameters" counts those of
 the learner, in millions. "episodes" is the head start of the faster of two trainings, by
