@@ -21,9 +21,12 @@ NUMBERS = 640_000  # similarities at once
 
 
 def linear(layer: nn.Linear, x: Tensor, gelu: bool = False) -> Tensor:
-    """A linear layer, and GELU after it if asked: B x N x D_in -> B x N x D_out."""
-    if not _fits(x):
-        x = F.linear(x, layer.weight, layer.bias)
+    """A linear layer, and GELU after it if asked: B x N x D_in -> B x N x D_out.
+
+    A layer that somebody listens to with a hook is called as torch calls it.
+    """
+    if layer._forward_hooks or not _fits(x):
+        x = layer(x)
         return F.gelu(x) if gelu else x
     dtype = _dtype(x)
     weight, bias = layer.weight.to(dtype), layer.bias

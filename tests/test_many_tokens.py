@@ -43,3 +43,15 @@ def test_linear_layers_of_few_and_many_tokens(tokens, gelu, dtype):
     # Where a gradient is wanted, it is torch's own.
     linear(layer, x, gelu).sum().backward()
     assert layer.weight.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("tokens", [9, 1030])
+def test_a_hook_on_a_layer_is_heard(tokens):
+    """Notebook 01 listens to a block's queries, keys and values so."""
+    layer, heard = torch.nn.Linear(8, 4), []
+    hook = layer.register_forward_hook(lambda module, x, found: heard.append(found))
+    with torch.no_grad():
+        assert linear(layer, torch.ones(1, tokens, 8)) is heard[0]
+        hook.remove()
+        linear(layer, torch.ones(1, tokens, 8))
+    assert len(heard) == 1
