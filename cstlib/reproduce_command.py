@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from cstlib import claims, distributed
+from cstlib import claims, distributed, verdicts
 from cstlib.config import TrainConfig
 from cstlib.errors import CstlibError
 from cstlib.evaluation import PRECISIONS
@@ -135,8 +135,8 @@ def judged(args: argparse.Namespace) -> str:
         "lengths": [args.episodes] if args.episodes else recorded_lengths(have),
         "precision": args.precision,
     }
-    judged = (claims.judge_longest(one, have, **runs) for one in claims.CLAIMS)
-    return claims.as_text(list(judged))
+    judged = (verdicts.judge_longest(one, have, **runs) for one in claims.CLAIMS)
+    return verdicts.as_text(list(judged))
 
 
 def _run_all(todo, world, device) -> None:

@@ -112,6 +112,18 @@ def recorded_runs(
     return [have[name] for name in names if name in have]
 
 
+def still_rising(run: Mapping[str, Any]) -> bool:
+    """Whether a training's last validation was its best, and beat all before it.
+
+    Such a run had not levelled off.
+
+    Args:
+        run: its record.
+    """
+    curve = [point["miou"] for point in run.get("validation", ())]
+    return len(curve) > 1 and curve[-1] > max(curve[:-1])
+
+
 def results(
     done: Sequence[Job], have: dict[str, dict], void: str = "background"
 ) -> dict[tuple[str, Measure, str], Cell]:

@@ -1,7 +1,7 @@
-"""What the README shows of the records: `python -m cstlib.summary --write` puts it there.
+"""What pages show of the records: `python -m cstlib.summary --write` puts it there.
 
-Nobody types a measured number by hand: a test compares the README with this output. A
-block stands between a pair of markers, ``<!-- main-results -->`` and
+Nobody types a measured number by hand: a test compares the README and
+`docs/results.md` with this output. A block stands between a pair of markers, ``<!-- main-results -->`` and
 ``<!-- /main-results -->`` for one; what is between them is replaced.
 
 Two kinds of ± must not be confused. Behind a figure or an effect it is the spread, the
@@ -23,7 +23,6 @@ from cstlib.errors import CstlibError
 from cstlib.experiment_rows import IMAGE, PIXEL
 from cstlib.experiments import find_table
 from cstlib.paths import PACKAGE
-from cstlib.records import read_records
 from cstlib.reproduce import EPISODES, recorded
 from cstlib.result_tables import (
     Cell,
@@ -31,34 +30,16 @@ from cstlib.result_tables import (
     recorded_lengths,
     recorded_runs,
     recorded_seeds,
+    still_rising,
 )
-from cstlib.verdicts import RULE, Verdict
+from cstlib.results_page import runs_text, tables_text
+from cstlib.verdicts import RISING, RULE, Verdict
 from cstlib.worlds import World
 
 README = PACKAGE.parent / "README.md"
+PAGES = (README, PACKAGE.parent / "docs/results.md")
 # What the names of records need of the miniature, without drawing it.
 MINI = World("mini", Path(), 96, "dino-mini", ())
-
-
-def runs_table() -> str:
-    """One Markdown row a recorded run, and the commands that made them below."""
-    lines = [
-        "| supervision | masks from | fold | seed | episodes | ER | mIoU | FB-IoU |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    commands = []
-    for record in read_records(kind="train", data="mini"):
-        config, metrics = record["config"], record["metrics"]["background"]
-        figures = [
-            f"{100 * metrics[key]:.1f}" for key in ("exact_ratio", "miou", "fb_iou")
-        ]
-        settings = [
-            config[key]
-            for key in ("supervision", "mask_source", "fold", "seed", "episodes")
-        ]
-        lines.append("| " + " | ".join(map(str, settings + figures)) + " |")
-        commands.append(record["command"])
-    return "\n".join([*lines, "", "```sh", *commands, "```"])
 
 
 def main_results(have: dict[str, dict] | None = None) -> str:
@@ -71,7 +52,7 @@ def main_results(have: dict[str, dict] | None = None) -> str:
     """
     have = recorded() if have is None else have
     longer = [n for n in recorded_lengths(have) if n > EPISODES]
-    parts = [_main_table(have, EPISODES), effort(have), still_rising(have)]
+    parts = [_main_table(have, EPISODES), effort(have), levelled_off(have)]
     for episodes in longer:
         if table := _main_table(have, episodes):
             parts += [f"The same after {episodes:,} training episodes:", table]
@@ -118,17 +99,14 @@ LEVELS: dict[str, dict[str, Any]] = {
 }
 
 
-def still_rising(have: dict[str, dict]) -> str:
+def levelled_off(have: dict[str, dict]) -> str:
     """How many runs of the main settings had their best validation at the very end."""
     parts = []
     for name, settings in LEVELS.items():
-        curves = [
-            [point["miou"] for point in run["validation"]]
-            for run in recorded_runs(settings, MINI, have)
-            if run.get("validation")
-        ]
-        rising = sum(curve[-1] == max(curve) for curve in curves)
-        parts.append(f"{rising} of {len(curves)} ({name})")
+        found = recorded_runs(settings, MINI, have)
+        runs = [run for run in found if run.get("validation")]
+        rising = sum(map(still_rising, runs))
+        parts.append(f"{rising} of {len(runs)} ({name})")
     said = f"{', '.join(parts[:-1])} and {parts[-1]}"
     return (
         f"Trained for {EPISODES:,} episodes each, {said} runs had their best "
@@ -153,14 +131,16 @@ def claims_table(have: dict[str, dict] | None = None) -> str:
     """The claims with their verdicts, and the rule below them."""
     note = (
         "Effects in points of per cent unless said otherwise, ± the standard deviation "
-        "over folds and seeds. "
+        "over folds and seeds."
     )
-    return f"{verdicts.as_markdown(judged(have))}\n\n{note}{RULE}"
+    return f"{verdicts.as_markdown(judged(have))}\n\n{note} {RULE} {RISING}"
 
 
 BLOCKS: dict[str, Callable[[], str]] = {
     "main-results": main_results,
     "claims": claims_table,
+    "tables": lambda: tables_text(MINI, recorded()),
+    "runs": lambda: runs_text(MINI, recorded()),
 }
 
 
@@ -200,21 +180,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Print the blocks, or with ``--write`` put them between their markers."""
     parser = argparse.ArgumentParser(prog="python -m cstlib.summary")
     parser.add_argument(
-        "--write", action="store_true", help="put the blocks into the README"
+        "--write", action="store_true", help="put the blocks into the pages"
     )
-    parser.add_argument("--file", type=Path, default=README, help="in its place")
+    parser.add_argument(
+        "--file", type=Path, help="this page alone, not README and docs/results.md"
+    )
     args = parser.parse_args(arguments)
     if not args.write:
         print("\n\n".join(f"{name}:\n{make()}" for name, make in BLOCKS.items()))
         return 0
-    try:
-        files.write_text(args.file, filled(_with_markers(args.file)))
-    except OSError as error:
-        print(f"cstlib: Cannot read {args.file.name}: check --file.", file=sys.stderr)
-        raise SystemExit(2) from error
-    except CstlibError as error:
-        print(f"cstlib: {error}", file=sys.stderr)
-        return 2
+    for page in [args.file] if args.file else PAGES:
+        try:
+            files.write_text(page, filled(_with_markers(page)))
+        except OSError as error:
+            print(f"cstlib: Cannot read {page.name}: check --file.", file=sys.stderr)
+            raise SystemExit(2) from error
+        except CstlibError as error:
+            print(f"cstlib: {error}", file=sys.stderr)
+            return 2
     return 0
 
 

@@ -29,7 +29,8 @@ from cstlib.experiments import Measure, configuration
 from cstlib.head_start import head_start
 from cstlib.paper import paper_rows
 from cstlib.reproduce import record_name
-from cstlib.result_tables import FIGURES
+from cstlib.result_tables import FIGURES, still_rising
+from cstlib.training import run_name
 
 LEAST_RUNS = 3
 WIDTH = 88  # of sentences
@@ -44,6 +45,11 @@ RULE = (
     "error, does not hold if it is on the other side by as much, and is too close to "
     "call otherwise. It is judged on the longest training that at least three pairs of "
     "its runs have."
+)
+RISING = (
+    '"Rising" counts the trainings behind an effect that had their best validation at '
+    "the very end: where many had, the effect may be one of speed, and longer training "
+    "may change it."
 )
 
 
@@ -94,7 +100,8 @@ class Verdict:
 
     ``spread`` is the standard deviation of the effect over folds and seeds, ``error``
     its standard error. ``effect`` is None without runs, the other two also with one.
-    ``episodes`` is how long the runs trained.
+    ``episodes`` is how long the runs trained. Of those ``trained``, each counted once,
+    ``rising`` had not levelled off then.
     """
 
     claim: Claim
@@ -105,6 +112,8 @@ class Verdict:
     says: str
     spread: float | None = None
     episodes: int = 0
+    rising: int = 0
+    trained: int = 0
 
 
 def judge_longest(
@@ -143,15 +152,24 @@ def judge(
     """
     common |= {"backbone": backbone, "episodes": episodes}
     effects: list[float] = []
+    trained: dict[str, bool] = {}  # each training, and whether it was still rising
     for seed in seeds:
         for fold in folds:
-            found = [
-                have.get(_name(term, data, fold, seed, **common))
+            configs = [
+                configuration(Row("", term.settings), data, fold, seed, **common)
                 for term in claim.terms
             ]
-            there = [record for record in found if record is not None]
-            effect = _effect(claim, there) if len(there) == len(found) else None
-            effects += [] if effect is None else [effect]
+            names = [
+                record_name(config, term.measure)
+                for config, term in zip(configs, claim.terms)
+            ]
+            there = [have[name] for name in names if name in have]
+            effect = _effect(claim, there) if len(there) == len(names) else None
+            if effect is None:
+                continue
+            effects.append(effect)
+            for run in map(run_name, configs):
+                trained[run] = still_rising(have.get(run, {}))
     value = mean(effects) if effects else None
     spread = stdev(effects) if len(effects) > 1 else None
     error = None if spread is None else spread / sqrt(len(effects))
@@ -164,6 +182,8 @@ def judge(
         verdict(value, error, len(effects), claim.bound, claim.below),
         spread,
         episodes,
+        sum(trained.values()),
+        len(trained),
     )
 
 
@@ -192,12 +212,6 @@ def published(claim: Claim) -> float | None:
     return round(total, 1)
 
 
-def _name(term: Term, data: str, fold: int, seed: int, **common: Any) -> str:
-    """Of the record that holds a term's figure."""
-    config = configuration(Row("", term.settings), data, fold, seed, **common)
-    return record_name(config, term.measure)
-
-
 def _effect(claim: Claim, found: Sequence[Mapping[str, Any]]) -> float | None:
     """The effect in one set of records, one for each term."""
     if claim.figure == "episodes":
@@ -214,33 +228,38 @@ def as_text(verdicts: Sequence[Verdict]) -> str:
     """A claim a line: the paper's effect, ours, and the verdict.
 
     What stands after ± is the standard deviation over folds and seeds; "trained" is
-    for how many episodes.
+    for how many episodes, and "rising" how many of the trainings had not levelled off.
     """
     width = max(len(v.claim.text) for v in verdicts)
-    heads = f"{'paper':>6}  {'here':>14}  runs  trained  verdict"
+    heads = f"{'paper':>6}  {'here':>14}  runs  trained  rising  verdict"
     lines = [f"{'claim':<{width}}  {heads}"]
     for v in verdicts:
         paper, here = effects_in_words(v)
         lines.append(
             f"{v.claim.text:<{width}}  {paper:>6}  {here:>14}  {v.runs:>4}"
-            f"  {v.episodes:>7,}  {v.says}"
+            f"  {v.episodes:>7,}  {_rising(v, '/'):>6}  {v.says}"
         )
     return "\n".join(lines)
 
 
 def as_markdown(verdicts: Sequence[Verdict]) -> str:
     """The same as a table in Markdown, with the unit where it is not points."""
-    lines = [
-        "| claim | in the paper | effect there | effect here | runs | trained | verdict |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    heads = "in the paper | effect there | effect here | runs | trained | rising"
+    lines = [f"| claim | {heads} | verdict |", "|---" * 8 + "|"]
     for v in verdicts:
         paper, here = effects_in_words(v)
         unit = UNITS.get(v.claim.figure)
         text = v.claim.text + (f" ({unit})" if unit else "")
-        cells = (text, v.claim.where, paper, here, v.runs, f"{v.episodes:,}", v.says)
+        training = (f"{v.episodes:,}", _rising(v, " of "))
+        cells = (text, v.claim.where, paper, here, v.runs, *training, v.says)
         lines.append("| " + " | ".join(map(str, cells)) + " |")
     return "\n".join(lines)
+
+
+def _rising(v: Verdict, of: str) -> str:
+    """How many of the trainings were; "-" where that does not matter."""
+    matters = v.trained and v.claim.figure != "parameters"
+    return f"{v.rising}{of}{v.trained}" if matters else "-"
 
 
 def effects_in_words(v: Verdict) -> tuple[str, str]:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from cstlib.claims import (
-    CLAIMS,
+from cstlib.claims import CLAIMS
+from cstlib.experiment_rows import Row
+from cstlib.experiments import configuration
+from cstlib.head_start import episodes_to, head_start
+from cstlib.reproduce import record_name
+from cstlib.verdicts import (
     FAILS,
     HOLDS,
     OPEN,
+    as_markdown,
     as_text,
+    in_sentences,
     judge,
     judge_longest,
     published,
     verdict,
 )
-from cstlib.experiment_rows import Row
-from cstlib.experiments import configuration
-from cstlib.head_start import episodes_to, head_start
-from cstlib.reproduce import record_name
-from cstlib.verdicts import as_markdown, in_sentences
 
 COMMON = {"data": "mini", "backbone": "dino-mini", "episodes": 600}
 
@@ -91,9 +94,10 @@ def test_effects_are_taken_run_by_run():
         "1.0",
         "3",
         "600",
+        "0/6",
         HOLDS,
     ]
-    row = f"| {one.text} | Table 1 | +17.2 | +10.0 ± 1.0 | 3 | 600 | {HOLDS} |"
+    row = f"| {one.text} | Table 1 | +17.2 | +10.0 ± 1.0 | 3 | 600 | 0 of 6 | {HOLDS} |"
     assert as_markdown([found]).splitlines()[-1] == row
     said = in_sentences([found, judge(one, {}, folds=[0], seeds=[0], **COMMON)])
     assert said.splitlines() == [
@@ -170,6 +174,20 @@ def test_convergence_is_judged_on_the_records_validations():
         del record["validation"]  # as in records from before it was kept
     found = judge(one, have, folds=range(4), seeds=[0], **COMMON)
     assert found.says == "too few runs (0)"
+
+
+def test_trainings_that_had_not_levelled_off_are_counted_once_each():
+    one = claim("shots help more")  # two trainings, each tested twice
+    have = {}
+    for term in one.terms:
+        have |= made_records(term, [0.5] * 4)
+        runs = made_records(replace(term, measure=(1, 1)), [0.5] * 4)
+        for fold, run in enumerate(runs.values()):
+            figures = (0.1, 0.2) if fold == 3 else (0.2, 0.2)
+            run["validation"] = course(*figures)
+        have |= runs
+    found = judge(one, have, folds=range(4), seeds=[0], **COMMON)
+    assert (found.runs, found.rising, found.trained) == (4, 2, 8)
 
 
 def test_parameters_are_compared_in_millions():

@@ -2,29 +2,72 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from made import is_one_sentence
 
 from cstlib import summary
 from cstlib.claims import CLAIMS
 from cstlib.errors import CstlibError
-from cstlib.experiment_rows import PIXEL
-from cstlib.experiments import configuration, find_table
+from cstlib.experiment_rows import IMAGE, PIXEL, Row
+from cstlib.experiments import TABLES, configuration, find_table
 from cstlib.reproduce import recorded
 from cstlib.result_tables import recorded_cells, recorded_runs, recorded_seeds
-from cstlib.summary import BLOCKS, MINI, filled, main_results, runs_table
+from cstlib.results_page import runs_text, tables_text
+from cstlib.summary import BLOCKS, MINI, PAGES, filled, main_results
 from cstlib.training import run_name
+from cstlib.verdicts import HOLDS
 
-TOP = Path(__file__).resolve().parent.parent
+FOLDS = ("a.12", "a.13", "a.14")  # of Tables 2, 5 and 8, which are shown already
 
 
-def test_readme_shows_the_records():
-    """Between markers, by `python -m cstlib.summary --write`; or the plain table."""
-    text = (TOP / "README.md").read_text(encoding="utf-8")
-    assert "<!-- main-results -->" in text or runs_table() in text
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_show_the_records(page):
+    """Between markers, by `python -m cstlib.summary --write`."""
+    text = page.read_text(encoding="utf-8")
+    assert "<!-- main-results -->" in text or "<!-- tables -->" in text
     assert filled(text) == text, "run python -m cstlib.summary --write"
+
+
+# What the README says in short -> the claims that it speaks of, by their first words.
+SAID_TO_HOLD = {
+    "pseudo-masks are worth far more than no masks": ["pseudo-masks beat no masks"],
+    "and more from a self-supervised network": ["self-supervised pseudo-masks beat"],
+    "a few masks beat none": ["5% of the masks beat none"],
+    "all masks beat a few": ["all masks beat 5%"],
+    "five shots beat one": ["five shots beat one"],
+    "more ways cost little mIoU": ["five ways cost"],
+    "many heads beat one where there are masks": ["many heads beat one (pixel"],
+    "CST beats ASNet*, HSNet* and PANet": [
+        f"CST beats {name} (pixel" for name in ("ASNet*", "HSNet*", "PANet")
+    ],
+    "with fewer parameters than the first two": [
+        f"CST has fewer parameters than {name}" for name in ("ASNet*", "HSNet*")
+    ],
+    "Decoupled heads raise ER at image level": [
+        "decoupled heads beat coupled ones in ER (image"
+    ],
+}
+SAID_TO_BE_OPEN = {
+    "Not settled is what the enhancer adds": ["the enhancer helps"],
+    "Nor is it settled whether": ["self-supervised tokens beat class-supervised"],
+    "and change little where there are masks": [
+        f"decoupled heads beat coupled ones in {figure} (pixel"
+        for figure in ("ER", "mIoU")
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    "said, holds", [(SAID_TO_HOLD, True), (SAID_TO_BE_OPEN, False)]
+)
+def test_readme_says_in_short_what_the_verdicts_say(said, holds):
+    text = " ".join(summary.README.read_text(encoding="utf-8").split())
+    found = summary.judged()
+    for words, claims in said.items():
+        assert words in text
+        for claim in claims:
+            mine = [v for v in found if v.claim.text.startswith(claim)]
+            assert mine and all((v.says == HOLDS) is holds for v in mine), claim
 
 
 def test_recorded_pixel_runs_beat_every_blind_control():
@@ -37,11 +80,11 @@ def test_recorded_pixel_runs_beat_every_blind_control():
         assert record["metrics"]["background"]["miou"] > 0.3
 
 
-def made_records(mious, episodes=6000):
-    """Image-level CST, (fold, seed) -> mIoU, by name."""
+def made_records(mious, episodes=6000, level=IMAGE):
+    """CST with these labels, (fold, seed) -> mIoU, by name."""
     found = {}
     for (fold, seed), miou in mious.items():
-        row = find_table("main").rows[4]
+        row = Row("", level)
         settings = {"backbone": "dino-mini", "episodes": episodes}
         config = configuration(row, "mini", fold, seed, **settings)
         figures = {"exact_ratio": 0.5, "miou": miou, "fb_iou": 0.6}
@@ -60,7 +103,7 @@ def test_a_run_whose_last_validation_was_its_best_has_not_levelled_off():
     curves = [[0.1, 0.2], [0.3, 0.1], [0.0, 0.4]]  # the fourth has none
     for record, curve in zip(have.values(), curves):
         record["validation"] = [{"miou": value} for value in curve]
-    assert "2 of 3 (image level), 0 of 0 (5%" in summary.still_rising(have)
+    assert "2 of 3 (image level), 0 of 0 (5%" in summary.levelled_off(have)
 
 
 def test_the_main_table_has_means_and_spreads_over_folds_and_seeds():
@@ -87,6 +130,34 @@ def test_longer_trainings_have_a_table_of_their_own():
     assert len(rows) == 1 and "| 50.0 | 33.2 |" in rows[0]
 
 
+def test_a_page_has_each_table_once_and_longer_trainings_below_it():
+    have = made_records({(0, 0): 0.2}) | made_records({(0, 0): 0.5}, episodes=9000)
+    have |= made_records({(0, 0): 0.6}, 9000, PIXEL)
+    text = tables_text(MINI, have)
+    shown = [number for number in TABLES if f"\nTable {number}: " in text]
+    assert shown == [n for n in TABLES if n not in ("a.2", "a.4", "a.6", *FOLDS)]
+    # Of Table 1, a single line has a longer training, and nothing beside it.
+    assert text.count("Table 1: ") == 1 and text.count("Table 3: ") == 2
+    longer = text.split("after 9,000 training episodes")[1].split("```")[0]
+    lines = [line.split() for line in longer.splitlines()[3:]]
+    image, pixel = "image level, pseudo-masks", "pixel level"
+    assert lines == [
+        [*image.split(), "50.0", "79.9", "50.0", "33.2", "1"],
+        [*pixel.split(), "50.0", "85.7", "60.0", "55.5", "1"],
+    ]
+
+
+def test_a_page_has_a_line_for_each_training():
+    have = made_records({(1, 0): 0.3, (0, 0): 0.2}, episodes=9000)
+    for name, record in have.items():
+        record["name"] = name
+        record["config"] |= {"data": "mini", "fold": int(name[9])}
+    lines = runs_text(MINI, have).splitlines()[2:]
+    names = [f"`mini-fold{f}-image-dino-dino-mini-9000ep-seed0`" for f in (0, 1)]
+    assert [line.split(" | ")[0] for line in lines] == [f"| {n}" for n in names]
+    assert lines[0].endswith("| 50.0 | 20.0 | 60.0 | - | 30.0 |")
+
+
 def test_a_curve_counts_the_runs_with_the_most_tests():
     have = made_records({(0, 0): 0.2, (0, 1): 0.8})
     (name,) = (name for name in have if "seed0" in name)
@@ -106,9 +177,9 @@ def test_all_claims_are_in_their_table():
 
 def test_blocks_are_written_between_their_markers(tmp_path, capsys):
     page = tmp_path / "page.md"
+    rest = "".join(f"<!-- {b} --><!-- /{b} -->\n" for b in BLOCKS if b != "claims")
     page.write_text(
-        "before\n<!-- claims -->\nold\n<!-- /claims -->\nbetween\n"
-        "<!-- main-results --><!-- /main-results -->\nafter\n"
+        f"before\n<!-- claims -->\nold\n<!-- /claims -->\nbetween\n{rest}after\n"
     )
     assert summary.main(["--write", "--file", str(page)]) == 0
     text = page.read_text()

@@ -1,0 +1,99 @@
+"""All that is recorded of the miniature, as text for `docs/results.md`.
+
+`cstlib.summary` puts it there, between the page's markers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from cstlib.experiments import TABLES, Table
+from cstlib.reproduce import EPISODES
+from cstlib.result_tables import cells_text, recorded_cells, recorded_lengths
+from cstlib.worlds import World
+
+
+def tables_text(world: World, have: dict[str, dict]) -> str:
+    """Every table of the paper that the miniature has, beside the paper's figures.
+
+    Below the usual training stands the same after a longer one, where runs of it are
+    recorded, with the lines and tests that have some.
+
+    Args:
+        have: records by name.
+    """
+    return "\n\n".join(
+        f"```text\n{text}\n```"
+        for table in _once()
+        for text in _by_length(table, world, have)
+    )
+
+
+def runs_text(world: World, have: dict[str, dict]) -> str:
+    """Every recorded training, a line each: its test, 1-way 1-shot, and its minutes."""
+    runs = sorted(
+        (
+            record
+            for record in have.values()
+            if record["kind"] == "train" and record["config"]["data"] == world.data
+        ),
+        key=_order,
+    )
+    heads = "run", "ER", "mIoU", "FB-IoU", "best at", "minutes"
+    lines = [
+        "| " + " | ".join(heads) + " |",
+        "|---" + "|---:" * (len(heads) - 1) + "|",
+    ]
+    for run in runs:
+        found = run["metrics"]["background"]
+        per_cent = (
+            f"{100 * found[key]:.1f}" for key in ("exact_ratio", "miou", "fb_iou")
+        )
+        best = run.get("selection", {}).get("at_episode")
+        ends = ("-" if best is None else f"{best:,}", f"{run['duration_s'] / 60:.1f}")
+        lines.append("| " + " | ".join((f"`{run['name']}`", *per_cent, *ends)) + " |")
+    return "\n".join(lines)
+
+
+def _order(run: dict[str, Any]) -> tuple:
+    """Runs of one setting together, whatever their fold."""
+    fold = f"fold{run['config']['fold']}"
+    return run["name"].replace(f"{fold}-", "", 1), fold
+
+
+def _once() -> Iterator[Table]:
+    """The tables with rows; of those that differ by their number alone, the first."""
+    seen = set()
+    for table in TABLES.values():
+        rows = tuple(row.name for row in table.rows)
+        content = (rows, table.measures, table.figures, table.data)
+        if rows and content not in seen:
+            seen.add(content)
+            yield table
+
+
+def _by_length(table: Table, world: World, have: dict[str, dict]) -> Iterator[str]:
+    """The table after the usual training, and after longer ones that have runs."""
+    yield cells_text(table, recorded_cells(table, world, have))
+    for episodes in recorded_lengths(have):
+        if episodes <= EPISODES:
+            continue
+        cells = recorded_cells(table, world, have, episodes=episodes)
+        runs = {
+            (row.name, test): cells[row.name, test, "miou"].runs
+            for row in table.rows
+            for test in table.measures
+            if not row.control
+        }
+        rows = tuple(
+            r for r in table.rows if any(runs.get((r.name, t)) for t in table.measures)
+        )
+        tests = tuple(
+            t for t in table.measures if any(runs.get((r.name, t)) for r in rows)
+        )
+        if len(rows) > 1:  # a single line compares nothing
+            title = f"{table.title}, after {episodes:,} training episodes"
+            kept = replace(table, rows=rows, measures=tests, title=title, lacks="")
+            yield cells_text(kept, cells)
