@@ -1,8 +1,9 @@
 """What pages show of the records: `python -m cstlib.summary --write` puts it there.
 
 Nobody types a measured number by hand: a test compares the README and
-`docs/results.md` with this output. A block stands between a pair of markers, ``<!-- main-results -->`` and
-``<!-- /main-results -->`` for one; what is between them is replaced.
+`docs/results.md` with this output. A block stands between a pair of markers,
+``<!-- main-results -->`` and ``<!-- /main-results -->`` for one; what is between them is
+replaced.
 
 Two kinds of ± must not be confused. Behind a figure or an effect it is the spread, the
 standard deviation over folds and seeds together. The verdict on a claim goes by the
