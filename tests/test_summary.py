@@ -35,7 +35,7 @@ SAID_TO_HOLD = {
     "a few masks beat none": ["5% of the masks beat none"],
     "all masks beat a few": ["all masks beat 5%"],
     "five shots beat one": ["five shots beat one"],
-    "more ways cost little mIoU": ["five ways cost"],
+    "five ways cost less than ten points of mIoU": ["five ways cost less than 10"],
     "many heads beat one where there are masks": ["many heads beat one (pixel"],
     "CST beats ASNet*, HSNet* and PANet": [
         f"CST beats {name} (pixel" for name in ("ASNet*", "HSNet*", "PANet")
