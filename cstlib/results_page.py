@@ -81,18 +81,14 @@ def _by_length(table: Table, world: World, have: dict[str, dict]) -> Iterator[st
         if episodes <= EPISODES:
             continue
         cells = recorded_cells(table, world, have, episodes=episodes)
-        runs = {
-            (row.name, test): cells[row.name, test, "miou"].runs
+        trained = {
+            (row.name, test)
             for row in table.rows
             for test in table.measures
-            if not row.control
+            if not row.control and cells[row.name, test, "miou"].runs
         }
-        rows = tuple(
-            r for r in table.rows if any(runs.get((r.name, t)) for t in table.measures)
-        )
-        tests = tuple(
-            t for t in table.measures if any(runs.get((r.name, t)) for r in rows)
-        )
+        rows = tuple(r for r in table.rows if r.name in {name for name, _ in trained})
+        tests = tuple(t for t in table.measures if t in {test for _, test in trained})
         if len(rows) > 1:  # a single line compares nothing
             title = f"{table.title}, after {episodes:,} training episodes"
             kept = replace(table, rows=rows, measures=tests, title=title, lacks="")
