@@ -87,6 +87,21 @@ def recorded_cells(
     return results(todo, have)
 
 
+def shown_on(table: Table, worlds: Mapping[str, World], have: dict[str, dict]) -> World:
+    """The world that stands in for a table's benchmark in what is shown of the records.
+
+    It is the one of the benchmark's own protocol where anything of the table is recorded
+    there, else the one of Pascal's.
+
+    Args:
+        worlds: benchmark, "pascal" or "coco", -> the miniature by its protocol.
+        have: records by name.
+    """
+    own = worlds[table.data]
+    found = recorded_cells(table, own, have)
+    return own if any(cell.runs for cell in found.values()) else worlds["pascal"]
+
+
 def recorded_runs(
     settings: Mapping[str, Any],
     world: World,

@@ -5,39 +5,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from cstlib.experiments import TABLES, Table
 from cstlib.reproduce import EPISODES
-from cstlib.result_tables import cells_text, recorded_cells, recorded_lengths
+from cstlib.result_tables import (
+    cells_text,
+    recorded_cells,
+    recorded_lengths,
+    shown_on,
+)
 from cstlib.worlds import World
 
 
-def tables_text(world: World, have: dict[str, dict]) -> str:
+def tables_text(worlds: Mapping[str, World], have: dict[str, dict]) -> str:
     """Every table of the paper that the miniature has, beside the paper's figures.
 
     Below the usual training stands the same after a longer one, where runs of it are
     recorded, with the lines and tests that have some.
 
     Args:
-        have: records by name.
+        worlds: as for `shown_on`. have: records by name.
     """
-    return "\n\n".join(
-        f"```text\n{text}\n```"
-        for table in _once()
-        for text in _by_length(table, world, have)
-    )
+    texts = []
+    for table in _once():
+        world = shown_on(table, worlds, have)
+        if table.data != "pascal":
+            table = replace(table, title=f"{table.title}, here --data {world.name}")
+        texts += _by_length(table, world, have)
+    return "\n\n".join(f"```text\n{text}\n```" for text in texts)
 
 
-def runs_text(world: World, have: dict[str, dict]) -> str:
-    """Every recorded training, a line each: its test, 1-way 1-shot, and its minutes."""
+def runs_text(worlds: Mapping[str, World], have: dict[str, dict]) -> str:
+    """Every training in these worlds, a line each: its 1-way 1-shot test, its minutes."""
+    names = {world.name for world in worlds.values()}
     runs = sorted(
         (
             record
             for record in have.values()
-            if record["kind"] == "train" and record["config"]["data"] == world.data
+            if record["kind"] == "train" and record["config"]["data"] in names
         ),
         key=_order,
     )

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 
-from cstlib.many_tokens import attention, linear
+from cstlib.many_tokens import attention, has_product, linear
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -55,3 +56,21 @@ def test_a_hook_on_a_layer_is_heard(tokens):
         hook.remove()
         linear(layer, torch.ones(1, tokens, 8))
     assert len(heard) == 1
+
+
+def test_without_onednn_torch_goes_its_own_way(monkeypatch):
+    """Both ways that `has_product` may say no: another library, another operator."""
+    layer = torch.nn.Linear(8, 8)
+    x, (q, k, v) = torch.randn(1, 1100, 8), torch.randn(3, 1, 2, 1100, 4)
+    with torch.no_grad():
+        there = layer(x), F.scaled_dot_product_attention(q, k, v)
+        monkeypatch.setattr("cstlib.many_tokens.product", None)  # calling it would fail
+        for place, name, value in (
+            (torch.backends.mkldnn, "is_available", lambda: False),
+            (torch.ops, "mkldnn", object()),
+        ):
+            with monkeypatch.context() as without:
+                without.setattr(place, name, value)
+                assert not has_product()
+                assert torch.equal(linear(layer, x), there[0])
+                assert torch.equal(attention(q, k, v), there[1])
