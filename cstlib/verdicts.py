@@ -49,7 +49,7 @@ RULE = (
 RISING = (
     '"Rising" counts the trainings behind an effect that had their best validation at '
     "the very end: where many had, the effect may be one of speed, and longer training "
-    "may change it."
+    "may change it. It misses those that never left their first plateau (notebook 07)."
 )
 
 
