@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cstlib.experiment_rows import IMAGE, NO_MASKS, PIXEL, SHARES
+from cstlib.experiment_rows import IMAGE, MIXED_ROWS, NO_MASKS, PIXEL, SHARES
 from cstlib.experiments import Measure
 from cstlib.verdicts import Claim, Term
 
@@ -21,8 +21,7 @@ def _cst(settings: dict[str, Any], measure: Measure = (1, 1), **paper: Any) -> T
 
 
 def _mixed(share: float, row: str) -> Term:
-    more = {"a": {"mask_source": "dino"}, "b": {}, "c": {"test_masks": True}}[row]
-    settings = {"supervision": "mixed", "mask_fraction": share, **more}
+    settings = {"supervision": "mixed", "mask_fraction": share, **MIXED_ROWS[row]}
     return _cst(settings, table="3", row=row, mask_fraction=share)
 
 

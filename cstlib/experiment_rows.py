@@ -40,6 +40,12 @@ IMAGE: dict[str, Any] = {"supervision": "image"}
 PIXEL: dict[str, Any] = {"supervision": "pixel"}
 NO_MASKS: dict[str, Any] = {**IMAGE, "mask_source": "none"}
 SHARES = (0.025, 0.05, 0.1)  # of the images that show their masks
+# Table 3: (a) true masks and pseudo-masks, (b) enhanced ones, (c) true masks in testing.
+MIXED_ROWS: dict[str, dict[str, Any]] = {
+    "a": {"mask_source": "dino"},
+    "b": {},
+    "c": {"test_masks": True},
+}
 
 FOREGROUND_ROW = Row("everything foreground", control="foreground")
 
@@ -86,13 +92,9 @@ FS_S_ROWS = (
 
 
 def mixed() -> Iterator[Row]:
-    """Table 3: (a) true masks and pseudo-masks, (b) enhanced, (c) true test masks."""
+    """Table 3, from no masks to all of them."""
     yield Row("(a) 0%", IMAGE, paper=for_cst(row="a", mask_fraction=0))
-    for row, more in (
-        ("a", {"mask_source": "dino"}),
-        ("b", {}),
-        ("c", {"test_masks": True}),
-    ):
+    for row, more in MIXED_ROWS.items():
         for share in SHARES:
             yield Row(
                 f"({row}) {share:.1%}",

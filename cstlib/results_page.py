@@ -29,7 +29,7 @@ def tables_text(worlds: Mapping[str, World], have: dict[str, dict]) -> str:
     Args:
         worlds: as for `shown_on`. have: records by name.
     """
-    texts = []
+    texts: list[str] = []
     for table in _once():
         world = shown_on(table, worlds, have)
         if table.data != "pascal":
