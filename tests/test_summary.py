@@ -51,6 +51,7 @@ SAID_TO_HOLD = {
 SAID_TO_BE_OPEN = {
     "Not settled is what the enhancer adds": ["the enhancer helps"],
     "Nor is it settled whether": ["self-supervised tokens beat class-supervised"],
+    "Whether pseudo-masks raise ER is open": ["pseudo-masks also raise ER"],
     "and change little where there are masks": [
         f"decoupled heads beat coupled ones in {figure} (pixel"
         for figure in ("ER", "mIoU")
